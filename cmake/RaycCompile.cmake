@@ -23,13 +23,20 @@ else()
   # process, also by two that were each compiled hidden.
   add_compile_options(-fno-gnu-unique)
 endif()
+if(RAYC_SANITIZE)
+  # gcc's own instrumentation confuses it here.
+  target_compile_options(rayc_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+endif()
 if(RAYC_WERROR)
   target_compile_options(rayc_options INTERFACE -Werror)
 endif()
 target_compile_definitions(rayc_options INTERFACE RAYC_VERSION="${RAYC_VERSION}")
 
+# So that the linker can leave out what a program or extension does not use.
+add_compile_options($<$<CONFIG:Release>:-ffunction-sections> $<$<CONFIG:Release>:-fdata-sections>)
+
 if(RAYC_SANITIZE STREQUAL "address")
-  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1 -O1)
   add_link_options(-fsanitize=address,undefined)
 elseif(RAYC_SANITIZE STREQUAL "thread")
   add_compile_options(-fsanitize=thread -g1)

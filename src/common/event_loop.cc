@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <utility>
 
@@ -16,6 +17,7 @@ namespace {
 
 constexpr uint64_t kWakeTag = ~0ULL;
 constexpr int kEventsPerWait = 64;
+constexpr int64_t kTimerDelayMsMax = int64_t{100} * 365 * 24 * 3600 * 1000;
 
 uint64_t MakeTag(int fd, uint32_t generation) {
   return static_cast<uint64_t>(generation) << 32 | static_cast<uint32_t>(fd);
@@ -34,7 +36,16 @@ EventLoop::EventLoop()
   RAYC_CHECK(epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, wake_fd_.get(), &event) == 0);
 }
 
-EventLoop::~EventLoop() = default;
+EventLoop::~EventLoop() {
+  // What the callbacks hold may call back in here when it goes: let it find a loop that is whole.
+  std::unordered_map<int, std::shared_ptr<Handler>> handlers;
+  std::vector<std::function<void()>> posted;
+  std::multimap<int64_t, Timer> timers;
+  const MutexLock lock(mutex_);
+  handlers.swap(handlers_);
+  posted.swap(posted_);
+  timers.swap(timers_);
+}
 
 void EventLoop::AddFd(int fd, uint32_t events, FdCallback callback) {
   const MutexLock lock(mutex_);
@@ -60,8 +71,12 @@ void EventLoop::ModifyFd(int fd, uint32_t events) {
 }
 
 void EventLoop::RemoveFd(int fd) {
+  std::shared_ptr<Handler> removed;  // destroyed without the lock: it may own things that use us
   const MutexLock lock(mutex_);
-  if (handlers_.erase(fd) > 0) {
+  const auto it = handlers_.find(fd);
+  if (it != handlers_.end()) {
+    removed = std::move(it->second);
+    handlers_.erase(it);
     epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, fd, nullptr);
   }
 }
@@ -83,7 +98,8 @@ EventLoop::TimerId EventLoop::RunAfter(int64_t delay_ms, std::function<void()> f
     const MutexLock lock(mutex_);
     id = next_timer_id_++;
     const auto it =
-        timers_.emplace(NowMs() + std::max<int64_t>(delay_ms, 0), Timer{id, std::move(function)});
+        timers_.emplace(NowMs() + std::clamp<int64_t>(delay_ms, 0, kTimerDelayMsMax),
+                        Timer{id, std::move(function)});
     first = it == timers_.begin();
   }
   if (first && !OnLoop()) {
@@ -93,9 +109,11 @@ EventLoop::TimerId EventLoop::RunAfter(int64_t delay_ms, std::function<void()> f
 }
 
 void EventLoop::CancelTimer(TimerId id) {
+  std::function<void()> cancelled;  // destroyed without the lock, as above
   const MutexLock lock(mutex_);
   for (auto it = timers_.begin(); it != timers_.end(); ++it) {
     if (it->second.id == id) {
+      cancelled = std::move(it->second.function);
       timers_.erase(it);
       return;
     }
@@ -129,7 +147,8 @@ int64_t EventLoop::NextTimerDelayMs(int64_t limit_ms) {
   if (timers_.empty()) {
     return limit_ms;
   }
-  const int64_t delay = std::max<int64_t>(timers_.begin()->first - NowMs(), 0);
+  // epoll counts in int; one that is further off is looked at again then.
+  const int64_t delay = std::clamp<int64_t>(timers_.begin()->first - NowMs(), 0, INT_MAX);
   return limit_ms < 0 ? delay : std::min(delay, limit_ms);
 }
 
@@ -145,7 +164,8 @@ EventLoop::Poll EventLoop::RunOnce(int timeout_ms, const sigset_t* sigmask) {
     if (events[i].data.u64 == kWakeTag) {
       uint64_t drained = 0;
       [[maybe_unused]] const ssize_t got = ::read(wake_fd_.get(), &drained, sizeof(drained));
-      // Cleared after the read: a Wake in between writes again, and costs one empty turn.
+      // A Wake between the read and this store writes nothing, and needs not: what it announces
+      // was queued before, and is looked for below.
       wake_pending_.store(false);
       continue;
     }

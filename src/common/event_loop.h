@@ -40,6 +40,7 @@ class EventLoop {
   void AddFd(int fd, uint32_t events, FdCallback callback);
   void ModifyFd(int fd, uint32_t events);
   // On the loop's thread: the callback will not run again. Elsewhere: one call may be under way.
+  // What the callback holds is destroyed with no lock of ours held (as with CancelTimer).
   void RemoveFd(int fd);
 
   void Post(std::function<void()> function);

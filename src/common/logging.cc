@@ -7,8 +7,10 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <mutex>
+#include <system_error>
 
 namespace rayc {
 namespace {
@@ -45,7 +47,12 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 
 std::shared_ptr<spdlog::logger> MakeLogger(const LogState& state) {
   std::shared_ptr<spdlog::sinks::sink> sink;
-  if (!state.file.empty()) {
+  // spdlog makes missing folders: the file's own may be made, but not a whole session folder that
+  // was removed in the meantime.
+  std::error_code ignored;
+  const auto folder = std::filesystem::path(state.file).parent_path().parent_path();
+  const bool has_place = folder.empty() || std::filesystem::is_directory(folder, ignored);
+  if (!state.file.empty() && has_place) {
     try {
       sink = std::make_shared<spdlog::sinks::rotating_file_sink_mt>(state.file, kLogBytesMax,
                                                                     kLogBackups);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "common/logging.h"
@@ -20,6 +21,12 @@ constexpr size_t kInputBytesMin = 4UL << 10;
 constexpr size_t kInputBytesKept = 256UL << 10;
 // A peer that does not read while we produce this much is broken, not slow.
 constexpr size_t kOutputBytesMax = 2UL << 30;
+
+Status TooLarge(const Payload& payload) {
+  return Status::InvalidArgument("a message of " + std::to_string(payload.size()) +
+                                 " bytes is larger than the limit of " +
+                                 std::to_string(kFramePayloadBytesMax));
+}
 
 const Payload& EmptyPayload() {
   static const auto* payload = new Payload(Payload::Of(fb::EmptyT()));
@@ -124,6 +131,12 @@ void Channel::Start() {
 }
 
 void Channel::Call(Method method, const Payload& payload, ReplyCallback callback) {
+  if (payload.size() > kFramePayloadBytesMax) {
+    loop_.Post([callback = std::move(callback), status = TooLarge(payload)] {
+      callback(Err(status));
+    });
+    return;
+  }
   FrameHeader header;
   header.method = static_cast<uint16_t>(method);
   header.kind = FrameKind::kRequest;
@@ -143,6 +156,10 @@ void Channel::Call(Method method, const Payload& payload, ReplyCallback callback
 }
 
 void Channel::Notify(Method method, const Payload& payload) {
+  if (payload.size() > kFramePayloadBytesMax) {
+    RAYC_LOG(kError) << "method " << static_cast<int>(method) << ": " << TooLarge(payload);
+    return;
+  }
   FrameHeader header;
   header.method = static_cast<uint16_t>(method);
   header.kind = FrameKind::kOneWay;
@@ -153,6 +170,11 @@ void Channel::Notify(Method method, const Payload& payload) {
 
 void Channel::SendReply(uint64_t request_id, uint16_t method, FrameKind kind,
                         const Payload& payload) {
+  if (payload.size() > kFramePayloadBytesMax) {
+    SendReply(request_id, method, FrameKind::kErrorReply,
+              Payload::Of(ToMessage(TooLarge(payload))));
+    return;
+  }
   FrameHeader header;
   header.method = method;
   header.kind = kind;
@@ -182,7 +204,10 @@ void Channel::SendFrameLocked(const FrameHeader& header, const uint8_t* payload)
       done = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (done < 0 && errno == EINTR);
     if (done < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
-      return;  // The loop sees the hang-up and fails the channel.
+      if (errno != EPIPE && errno != ECONNRESET) {
+        FailSoon(Status::FromErrno("send", errno));
+      }
+      return;  // Hung up: the loop sees it after what the peer has sent before.
     }
     sent = done > 0 ? static_cast<size_t>(done) : 0;
   }
@@ -195,11 +220,13 @@ void Channel::SendFrameLocked(const FrameHeader& header, const uint8_t* payload)
     loop_.ModifyFd(fd_.get(), EPOLLIN | EPOLLOUT);
   }
   if (output_.size() - output_begin_ > kOutputBytesMax) {
-    closed_.store(true);
-    loop_.Post([self = shared_from_this()] {
-      self->Fail(Status::IOError("the peer does not read what it is sent"));
-    });
+    FailSoon(Status::IOError("the peer does not read what it is sent"));
   }
+}
+
+void Channel::FailSoon(const Status& why) {
+  closed_.store(true);
+  loop_.Post([self = shared_from_this(), why] { self->Fail(why); });
 }
 
 void Channel::Close(const Status& why) {
@@ -229,6 +256,10 @@ void Channel::OnWritable() {
       if (errno == EINTR) {
         continue;
       }
+      if (output_begin_ > output_.size() / 2) {
+        output_.erase(0, output_begin_);
+        output_begin_ = 0;
+      }
       return;  // EAGAIN: later. Anything else: the read side sees it.
     }
     output_begin_ += static_cast<size_t>(done);
@@ -240,7 +271,9 @@ void Channel::OnWritable() {
 
 void Channel::OnReadable() {
   if (input_capacity_ - input_end_ == 0) {
-    ReserveInput(std::max(kInputBytesMin, input_capacity_ * 2));
+    if (!ReserveInput(std::max(kInputBytesMin, input_capacity_ * 2))) {
+      return;
+    }
   }
   const size_t room = input_capacity_ - input_end_;
   ssize_t got = 0;
@@ -259,17 +292,27 @@ void Channel::OnReadable() {
   }
   input_end_ += static_cast<size_t>(got);
   const ChannelPtr keep_alive = shared_from_this();
+  handling_ = true;
   HandleFrames();
+  handling_ = false;
+  if (failed_) {
+    options_.on_request = nullptr;
+  }
 }
 
-void Channel::ReserveInput(size_t capacity) {
+bool Channel::ReserveInput(size_t capacity) {
   // Left uninitialized: pages that are never read into stay unmade.
-  std::unique_ptr<uint8_t[]> larger(new uint8_t[capacity]);
+  std::unique_ptr<uint8_t[]> larger(new (std::nothrow) uint8_t[capacity]);
+  if (larger == nullptr) {
+    Fail(Status::IOError("no memory for a message of " + std::to_string(capacity) + " bytes"));
+    return false;
+  }
   std::copy_n(input_.get() + input_begin_, input_end_ - input_begin_, larger.get());
   input_end_ -= input_begin_;
   input_begin_ = 0;
   input_ = std::move(larger);
   input_capacity_ = capacity;
+  return true;
 }
 
 void Channel::HandleFrames() {
@@ -282,8 +325,9 @@ void Channel::HandleFrames() {
     }
     const size_t frame_bytes = sizeof(header) + PaddedPayloadBytes(header.payload_bytes);
     if (input_end_ - input_begin_ < frame_bytes) {
-      if (input_capacity_ - input_begin_ < frame_bytes) {
-        ReserveInput(std::max(frame_bytes, kInputBytesMin));
+      if (input_capacity_ - input_begin_ < frame_bytes &&
+          !ReserveInput(std::max(frame_bytes, kInputBytesMin))) {
+        return;
       }
       break;
     }
@@ -393,7 +437,6 @@ bool Channel::HandleHello(const FrameHeader& header, Message message) {
 
 void Channel::Detach() {
   options_.on_close = nullptr;
-  options_.on_request = nullptr;
   on_hello_ = nullptr;
   Fail(Status(StatusCode::kShutdown, "shutting down"));
 }
@@ -404,7 +447,8 @@ void Channel::Fail(const Status& why) {
   }
   failed_ = true;
   closed_.store(true);
-  if (why.code() != StatusCode::kDisconnected && why.code() != StatusCode::kShutdown) {
+  if (!why.ok() && why.code() != StatusCode::kDisconnected &&
+      why.code() != StatusCode::kShutdown) {
     RAYC_LOG(kWarning) << "closing the connection with " << peer_.component << " pid " << peer_.pid
                        << ": " << why;
   }
@@ -426,7 +470,9 @@ void Channel::Fail(const Status& why) {
   }
   const CloseCallback on_close = std::move(options_.on_close);
   options_.on_close = nullptr;
-  options_.on_request = nullptr;
+  if (!handling_) {
+    options_.on_request = nullptr;  // else it may be running right now
+  }
   on_hello_ = nullptr;
   if (on_close) {
     on_close(keep_alive, why);

@@ -116,6 +116,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   }
 
   // Closes after the current callback; idempotent. What is queued but not yet written is lost.
+  // kDisconnected, kShutdown and kOk are ordinary ends; any other reason is logged.
   void Close(const Status& why);
   bool closed() const { return closed_.load(); }
   // Loop thread only: closes at once without running on_close or any handler again. For owners that
@@ -133,11 +134,12 @@ class Channel : public std::enable_shared_from_this<Channel> {
   Channel(EventLoop& loop, UniqueFd fd, ChannelOptions options, bool accepted);
   void Start();
   void SendFrameLocked(const FrameHeader& header, const uint8_t* payload) RAYC_REQUIRES(mutex_);
+  void FailSoon(const Status& why) RAYC_REQUIRES(mutex_);
   void SendReply(uint64_t request_id, uint16_t method, FrameKind kind, const Payload& payload);
   void OnEvents(uint32_t events);
   void OnReadable();
   void OnWritable();
-  void ReserveInput(size_t capacity);
+  bool ReserveInput(size_t capacity);  // false: failed, no memory
   void HandleFrames();
   bool HandleFrame(const FrameHeader& header, Message message);  // false: stop reading
   void HandleReply(const FrameHeader& header, Message message);
@@ -155,6 +157,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   PeerInfo peer_;
   bool hello_done_ = false;
   bool failed_ = false;
+  bool handling_ = false;  // inside HandleFrames
   // Bytes [input_begin_, input_end_) are unread. Frames begin at multiples of 8.
   std::unique_ptr<uint8_t[]> input_;
   size_t input_capacity_ = 0;

@@ -1,10 +1,18 @@
 #include "rpc/convert.h"
 
+#include <algorithm>
 #include <map>
 
 #include "rpc/message.h"
 
 namespace rayc::rpc {
+
+namespace {
+
+// Sums of what peers claim must not overflow.
+constexpr int64_t kResourceAmountMax = int64_t{1} << 50;
+
+}  // namespace
 
 std::vector<uint8_t> ToBytes(std::string_view bytes) { return {bytes.begin(), bytes.end()}; }
 
@@ -48,7 +56,8 @@ ResourceSet FromMessage(const ResourceVector* message) {
   ResourceSet resources;
   if (message != nullptr) {
     for (const fb::Resource* resource : *message) {
-      resources.Set(BytesView(resource->name()), resource->amount());
+      resources.Set(BytesView(resource->name()),
+                    std::clamp(resource->amount(), -kResourceAmountMax, kResourceAmountMax));
     }
   }
   return resources;

@@ -11,6 +11,11 @@
 #include "common/unix_socket.h"
 
 namespace rayc::rpc {
+namespace {
+
+constexpr int64_t kAcceptRetryMs = 100;
+
+}  // namespace
 
 Server::Server(EventLoop& loop, std::string self_id, std::string self_component)
     : loop_(loop), self_id_(std::move(self_id)), self_component_(std::move(self_component)) {}
@@ -44,7 +49,10 @@ void Server::OnAcceptable() {
         RAYC_LOG(kError) << "cannot accept on " << path_ << ": " << Status::FromErrno("accept", errno);
         // Out of descriptors: stop asking until some are free again.
         loop_.ModifyFd(listener_.get(), 0);
-        loop_.RunAfter(100, [this] { loop_.ModifyFd(listener_.get(), EPOLLIN); });
+        accept_timer_ = loop_.RunAfter(kAcceptRetryMs, [this] {
+          accept_timer_ = 0;
+          loop_.ModifyFd(listener_.get(), EPOLLIN);
+        });
       }
       return;
     }
@@ -62,8 +70,8 @@ void Server::OnAcceptable() {
     };
     options.on_close = [this](const ChannelPtr& channel, const Status& why) {
       channels_.erase(channel);
-      if (on_disconnect_) {
-        on_disconnect_(channel, why);
+      if (const CloseCallback on_disconnect = on_disconnect_) {
+        on_disconnect(channel, why);  // may call Shutdown, which drops on_disconnect_
       }
     };
     channels_.insert(Channel::Accept(loop_, std::move(fd), std::move(options),
@@ -88,6 +96,9 @@ void Server::Dispatch(const ChannelPtr& channel, Method method, Message message,
 }
 
 void Server::Shutdown() {
+  if (accept_timer_ != 0) {
+    loop_.CancelTimer(std::exchange(accept_timer_, 0));
+  }
   if (listener_.valid()) {
     loop_.RemoveFd(listener_.get());
     listener_.Reset();

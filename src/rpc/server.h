@@ -54,6 +54,7 @@ class Server {
   const std::string self_component_;
   std::string path_;
   UniqueFd listener_;
+  EventLoop::TimerId accept_timer_ = 0;  // 0: none; see OnAcceptable
   std::unordered_map<uint16_t, Handler> handlers_;
   std::function<void(const ChannelPtr&)> on_connect_;
   CloseCallback on_disconnect_;

@@ -1,0 +1,175 @@
+"""Checks `init`'s arguments, and turns them into what a session is started with."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rayc._private import driver_log
+from rayc._private import node_resources as found
+from rayc._private.environment import flag, setting
+from rayc._private.options import check_namespace, random_name
+from rayc._private.session import default_node_resources, search_path_for_workers
+from rayc._private.worker import JobSettings
+from rayc.job_config import JobConfig
+
+# Accepted, as programs written for Ray pass them; what they mean has no counterpart here.
+_HIDDEN_WITHOUT_EFFECT = frozenset(
+    "_enable_object_reconstruction _metrics_export_port _plasma_directory _redis_max_memory "
+    "_redis_password _redis_username _tracing_startup_hook object_spilling_directory".split()
+)
+_HIDDEN = _HIDDEN_WITHOUT_EFFECT | frozenset(
+    "_memory _node_ip_address _node_name _system_config _temp_dir cpu_isolation".split()
+)
+_JOB_ENV_FIELDS = ("env_vars",)
+
+
+def check_hidden(hidden: dict[str, Any]) -> None:
+    """Check the arguments that are not documented; say which have no effect."""
+    unknown = sorted(set(hidden) - _HIDDEN)
+    if unknown:
+        raise RuntimeError(f"init() has no argument {', '.join(map(repr, unknown))}")
+    system_config = hidden.get("_system_config")
+    if system_config is not None and not isinstance(system_config, dict):
+        raise TypeError(f"_system_config must be a dict, not {system_config!r}")
+    isolation = hidden.get("cpu_isolation", "none")
+    if isolation not in ("none", "affinity"):
+        raise ValueError(f"cpu_isolation must be 'none' or 'affinity', and is {isolation!r}")
+    if isolation == "affinity":
+        raise NotImplementedError("cpu_isolation='affinity' is not there yet")
+    ignored = sorted(
+        name for name in hidden if name in _HIDDEN_WITHOUT_EFFECT and hidden[name] is not None
+    )
+    ignored += [
+        name
+        for name in ("_system_config", "_node_name", "_node_ip_address")
+        if hidden.get(name) not in (None, {}, "127.0.0.1")
+    ]
+    if ignored:
+        driver_log.warn(f"init(): {', '.join(ignored)} has no effect in rayc")
+
+
+def check_address(address: str | None) -> None:
+    """Raise unless the address means a new private cluster."""
+    if address is None:
+        address = setting("ADDRESS") or "local"
+    if not isinstance(address, str):
+        raise TypeError(f"address must be a string, not {address!r}")
+    if address == "local":
+        return
+    not_yet = "joining a running cluster is not there yet; init(address='local') starts a new one"
+    if address == "auto":
+        raise ConnectionError(f"address='auto': no running cluster was found, and {not_yet}")
+    if address.startswith("ray://"):
+        raise NotImplementedError(f"address={address!r}: {not_yet}")
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(
+            f"address must be 'local', 'auto', 'host:port' or 'ray://host:port', and is {address!r}"
+        )
+    raise NotImplementedError(f"address={address!r}: {not_yet}")
+
+
+def refuse_missing_features(**arguments: Any) -> None:
+    """Raise for arguments that would change what a program means, and cannot be obeyed yet."""
+    asked = [name for name, value in arguments.items() if value]
+    if asked:
+        raise NotImplementedError(f"init(): {', '.join(asked)} is not there yet")
+
+
+def node_totals(
+    num_cpus: int | None,
+    num_gpus: int | None,
+    resources: dict[str, float] | None,
+    object_store_memory: int | None,
+    memory: int | None,
+) -> tuple[int, dict[str, float]]:
+    """Return the size of the object store, and all resources of the node."""
+    if num_cpus is not None:
+        num_cpus = found.whole_amount("num_cpus", num_cpus)
+    if num_gpus is not None:
+        num_gpus = found.whole_amount("num_gpus", num_gpus)
+        visible = found.visible_gpus()
+        if visible is not None and num_gpus > len(visible):
+            raise ValueError(
+                f"num_gpus={num_gpus}, but CUDA_VISIBLE_DEVICES shows only {len(visible)}"
+            )
+    custom = found.check_node_resources({} if resources is None else resources)
+    if object_store_memory is None:
+        store_bytes = found.default_object_store_bytes(found.available_memory_bytes())
+    else:
+        store_bytes = found.whole_amount("object_store_memory", object_store_memory)
+        if store_bytes < found.OBJECT_STORE_BYTES_MIN:
+            raise ValueError(
+                f"object_store_memory must be at least {found.OBJECT_STORE_BYTES_MIN} bytes "
+                f"(75 MiB), and is {store_bytes}"
+            )
+    if memory is not None:
+        memory = found.whole_amount("_memory", memory)
+    return store_bytes, default_node_resources(num_cpus, num_gpus, custom, memory, store_bytes)
+
+
+def temp_dir(hidden: dict[str, Any]) -> str | None:
+    """Return the folder that is to hold the user's sessions, if one is given."""
+    folder = hidden.get("_temp_dir")
+    if folder is None:
+        return None
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"_temp_dir must be a path, not {folder!r}")
+    path = os.fspath(folder)
+    if not os.path.isabs(path):
+        raise ValueError(f"_temp_dir must be an absolute path, and is {path!r}")
+    return path
+
+
+def log_to_driver(wanted: bool | None) -> bool:
+    """Return whether to print what workers print."""
+    return flag("LOG_TO_DRIVER", True) if wanted is None else bool(wanted)
+
+
+def job_settings(
+    config: JobConfig | None, namespace: str | None, runtime_env: dict[str, Any] | None
+) -> JobSettings:
+    """Return what the workers of the job are told."""
+    if config is None:
+        config = JobConfig()
+    elif not isinstance(config, JobConfig):
+        raise TypeError(f"job_config must be a JobConfig, not {config!r}")
+    if namespace is None:
+        namespace = config.ray_namespace
+    if namespace is None:
+        namespace = random_name()
+    check_namespace(namespace)
+    settings: JobSettings = {
+        "namespace": namespace,
+        "sys_path": search_path_for_workers(),
+        "env_vars": job_env_vars(config.runtime_env if runtime_env is None else runtime_env),
+        "code_search_path": config.code_search_path,
+        "default_actor_lifetime": config.default_actor_lifetime,
+        "metadata": config.metadata,
+    }
+    settings["sys_path"] = list(dict.fromkeys([*config.code_search_path, *settings["sys_path"]]))
+    gpus = found.visible_gpus()
+    if gpus is not None:
+        settings["visible_gpus"] = gpus
+    return settings
+
+
+def job_env_vars(runtime_env: dict[str, Any]) -> dict[str, str]:
+    """Return the variables of a job's runtime environment."""
+    if not isinstance(runtime_env, dict):
+        raise TypeError(f"runtime_env must be a dict, not {runtime_env!r}")
+    missing = [name for name, value in runtime_env.items() if value and name not in _JOB_ENV_FIELDS]
+    if missing:
+        raise NotImplementedError(
+            f"runtime_env: {', '.join(map(repr, missing))} is not there yet, only 'env_vars' is"
+        )
+    variables = runtime_env.get("env_vars") or {}
+    if not isinstance(variables, dict):
+        raise TypeError(f"runtime_env['env_vars'] must be a dict, not {variables!r}")
+    for name, value in variables.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(
+                f"runtime_env['env_vars'] must map strings to strings, and has {name!r}: {value!r}"
+            )
+    return dict(variables)

@@ -1,0 +1,37 @@
+# The session of this process, as the extension's objects see it.
+#
+# There is at most one core worker at a time; sessions are counted by generations, from 1. All of it is
+# written with the GIL held. `current_core` is null before the first session, and from the first moment
+# of a shutdown on: so nothing here uses a core worker that is going away. Calls that run without the
+# GIL hold the Python object CoreWorker, which owns the C++ one.
+
+cdef CCoreWorker* current_core = NULL
+cdef uint32_t current_generation = 0
+cdef CoreWorker current_worker = None
+cdef list session_names = ["(no session)"]  # by generation
+
+
+cdef int refuse_fork() except -1:
+    raise RuntimeError(
+        f"This process (pid {os.getpid()}) is a fork of process {fork_state.owner_pid}, which owns "
+        f"the rayc session {session_names[-1]!r}. A fork cannot use it: start the child with the "
+        "'spawn' method, or use tasks."
+    )
+
+
+cdef inline int check_ref(ObjectRef ref) except -1:
+    """Raise if the reference is of another session, or this process is a fork."""
+    if fork_state.is_fork:
+        refuse_fork()
+    if ref._generation != current_generation and ref._generation != 0:
+        refuse_stale(ref)
+    return 0
+
+
+cdef int refuse_stale(ObjectRef ref) except -1:
+    now = "there is no session now"
+    if current_core != NULL:
+        now = f"the session now is {session_names[current_generation]!r}"
+    raise ValueError(
+        f"{ref!r} belongs to the session {session_names[ref._generation]!r}, which has ended; {now}"
+    )

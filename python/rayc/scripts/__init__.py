@@ -1,0 +1,1 @@
+"""What the commands on PATH call: thin, so that they start at once."""

@@ -1,0 +1,169 @@
+// CoreWorker as the executor of what others own: a task comes in, its result goes out.
+#include <algorithm>
+
+#include "core_worker/core_worker_internal.h"
+
+namespace rayc::core_worker {
+
+void CoreWorker::HandlePushTask(const fb::PushTask& request, rpc::Responder responder) {
+  if (request.spec() == nullptr || options_.mode != WorkerMode::kWorker) {
+    responder.Error(Status::InvalidArgument("this process executes no tasks"));
+    return;
+  }
+  ReceivedTask task;
+  task.spec = std::make_shared<TaskSpec>(rpc::FromMessage(*request.spec()));
+  task.assigned = ReadInstances(request.assigned());
+  task.job_config = std::string(rpc::BytesView(request.job_config()));
+  task.responder = std::move(responder);
+  {
+    const MutexLock lock(mutex_);
+    if (job_id_.IsNil()) {
+      job_id_ = task.spec->job_id;
+    }
+    if (job_config_.empty()) {
+      job_config_ = task.job_config;
+    }
+  }
+  executor_.Enqueue(std::move(task));
+}
+
+Status CoreWorker::ResolveArguments(const TaskSpec& spec, std::vector<ObjectValue>* values) {
+  values->resize(spec.args.size());
+  std::vector<ObjectId> ids;
+  std::vector<size_t> where;
+  for (size_t i = 0; i < spec.args.size(); ++i) {
+    if (spec.args[i].IsRef()) {
+      ids.push_back(spec.args[i].object_id);
+      where.push_back(i);
+    } else {
+      (*values)[i] = spec.args[i].value;
+    }
+  }
+  if (ids.empty()) {
+    return Status::Ok();
+  }
+  // What is passed by reference lies in this node's store, as a rule.
+  auto client = Plasma();
+  if (!client) {
+    return client.error();
+  }
+  auto found = (*client)->Get(ids, 0);
+  if (!found) {
+    return found.error();
+  }
+  std::vector<ObjectId> missing;
+  std::vector<size_t> missing_where;
+  for (size_t k = 0; k < ids.size(); ++k) {
+    if ((*found)[k]) {
+      (*values)[where[k]] = std::move(*(*found)[k]);
+    } else {
+      missing.push_back(ids[k]);
+      missing_where.push_back(where[k]);
+    }
+  }
+  if (missing.empty()) {
+    return Status::Ok();
+  }
+  {
+    const MutexLock lock(mutex_);
+    for (const size_t i : missing_where) {
+      references_.AddLocal({spec.args[i].object_id, spec.args[i].owner});
+    }
+  }
+  std::vector<ObjectValue> fetched;
+  const Status status = Get(missing, -1, &fetched);
+  for (const ObjectId& id : missing) {
+    RemoveLocalRef(id);
+  }
+  RAYC_RETURN_NOT_OK(status);
+  for (size_t k = 0; k < missing.size(); ++k) {
+    (*values)[missing_where[k]] = std::move(fetched[k]);
+  }
+  return Status::Ok();
+}
+
+void CoreWorker::SendTaskReply(const std::shared_ptr<const TaskSpec>& spec,
+                               rpc::Responder responder, TaskResult* result,
+                               uint32_t duration_us) {
+  // All of this is shared by the callbacks that must come first; the last of them replies.
+  struct Pending {
+    fb::PushTaskReplyT reply;
+    rpc::Responder responder;
+    std::atomic<size_t> left{1};
+    std::vector<ObjectId> held;          // until the reply
+    std::vector<ObjectId> handed_back;  // the caller's own: a while longer
+  };
+  const auto pending = std::make_shared<Pending>();
+  pending->responder = std::move(responder);
+  fb::PushTaskReplyT& reply = pending->reply;
+  reply.status = static_cast<uint8_t>(result->system_error.code());
+  reply.message = result->system_error.message();
+  reply.is_application_error = result->is_application_error;
+  reply.worker_exiting = result->worker_exiting;
+  reply.printed = result->printed;
+  reply.duration_us = duration_us;
+  std::vector<ObjectRefInfo> on_behalf;  // of the caller, with third owners
+  const auto finish = [this, pending] {
+    if (pending->left.fetch_sub(1) != 1) {
+      return;
+    }
+    pending->responder.Reply(pending->reply);
+    if (pending->held.empty() && pending->handed_back.empty()) {
+      return;
+    }
+    const MutexLock lock(mutex_);
+    Releases releases;
+    for (const ObjectId& id : pending->held) {
+      references_.RemoveSubmitted(id, &releases);
+    }
+    Apply(std::move(releases));
+    HoldHandedBack(std::move(pending->handed_back));
+  };
+  {
+    const MutexLock lock(mutex_);
+    for (uint32_t i = 0; i < result->returns.size(); ++i) {
+      const ReturnObject& item = result->returns[i];
+      auto message = std::make_unique<fb::TaskReturnT>();
+      message->object_id = rpc::IdBytes(spec->ReturnId(i));
+      message->in_plasma = item.in_plasma;
+      message->size = item.size;
+      if (!item.in_plasma && item.value.data != nullptr) {
+        message->data = rpc::ToBytes(item.value.data->View());
+        message->metadata = item.value.metadata;
+      }
+      for (const ObjectRefInfo& ref : item.nested) {
+        message->nested.push_back(rpc::ToMessage(ref));
+        references_.AddSubmitted(ref);
+        if (ref.owner == spec->caller) {
+          pending->handed_back.push_back(ref.id);
+        } else {
+          pending->held.push_back(ref.id);
+          if (ref.owner == self_) {
+            references_.AddBorrower(ref.id, spec->caller.worker_id);
+          } else {
+            on_behalf.push_back(ref);
+          }
+        }
+      }
+      reply.returns.push_back(std::move(message));
+    }
+    if (!on_behalf.empty()) {
+      pending->left.fetch_add(1);
+      RegisterBorrowed(on_behalf, spec->caller, finish);
+    }
+    // References that the task leaves behind here: counted by their owners before the caller, who
+    // has held them so far, lets go.
+    const std::vector<ObjectRefInfo> kept = references_.TakeUnregistered();
+    if (!kept.empty()) {
+      pending->left.fetch_add(1);
+      RegisterBorrowed(kept, self_, finish);
+    }
+  }
+  if (result->printed) {
+    pending->left.fetch_add(1);
+    raylet_->FlushLogs([finish](const Status&) { finish(); });
+  }
+  finish();
+}
+
+}  // namespace rayc::core_worker

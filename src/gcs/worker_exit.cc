@@ -1,0 +1,29 @@
+#include "gcs/worker_exit.h"
+
+#include "rpc/convert.h"
+
+namespace rayc::gcs {
+
+std::string WorkerExit::Describe() const {
+  std::string text = "its worker process";
+  if (pid > 0) {
+    text += " (pid " + std::to_string(pid) + ")";
+  }
+  text += detail.empty() ? " is gone" : " ended: " + detail;
+  if (!stderr_tail.empty()) {
+    text += "\nThe last lines that it wrote to stderr:\n" + stderr_tail;
+  }
+  return text;
+}
+
+WorkerExit FromMessage(const fb::WorkerDeath& message) {
+  WorkerExit exit;
+  exit.worker_id = WorkerId::FromBytes(message.worker_id());
+  exit.pid = message.pid();
+  exit.intended = message.intended();
+  exit.detail = rpc::FromString(message.detail());
+  exit.stderr_tail = rpc::FromString(message.stderr_tail());
+  return exit;
+}
+
+}  // namespace rayc::gcs

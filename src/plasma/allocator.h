@@ -1,0 +1,51 @@
+// Which parts of the arena are free: best fit over offsets, neighbours joined when freed. Among runs of
+// the same size the lowest is taken, so that memory which was touched already is used again first.
+// Pure: it never sees the memory itself. One thread, the store's.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+namespace rayc::plasma {
+
+class Allocator {
+ public:
+  static constexpr uint64_t kAlignment = 64;
+
+  struct Run {
+    uint64_t offset;
+    uint64_t bytes;
+  };
+
+  // `capacity_bytes` is a multiple of kAlignment.
+  explicit Allocator(uint64_t capacity_bytes);
+
+  // What an object of `bytes` takes: a multiple of kAlignment, never 0. `bytes` <= 2^63.
+  static uint64_t RoundUp(uint64_t bytes);
+
+  // Null if no free run is large enough.
+  std::optional<uint64_t> Allocate(uint64_t bytes);
+  // With the offset that Allocate gave and the same `bytes`.
+  void Free(uint64_t offset, uint64_t bytes);
+
+  uint64_t capacity_bytes() const { return capacity_bytes_; }
+  uint64_t used_bytes() const { return used_bytes_; }
+  uint64_t free_bytes() const { return capacity_bytes_ - used_bytes_; }
+  uint64_t largest_free_run_bytes() const;
+  // The first free run that ends behind `offset`.
+  std::optional<Run> FreeRunFrom(uint64_t offset) const;
+
+ private:
+  void Insert(uint64_t offset, uint64_t bytes);
+
+  const uint64_t capacity_bytes_;
+  uint64_t used_bytes_ = 0;
+  // The same runs twice; no two of them touch.
+  std::map<uint64_t, uint64_t> by_offset_;               // offset -> bytes
+  std::set<std::pair<uint64_t, uint64_t>> by_size_;      // (bytes, offset)
+};
+
+}  // namespace rayc::plasma

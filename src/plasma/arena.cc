@@ -1,0 +1,84 @@
+#include "plasma/arena.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "plasma/byte_size.h"
+
+namespace rayc::plasma {
+namespace {
+
+uint64_t PageBytes() {
+  static const auto bytes = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+}  // namespace
+
+uint64_t Arena::RoundUpToPages(uint64_t bytes) {
+  return (bytes + PageBytes() - 1) & ~(PageBytes() - 1);
+}
+
+Result<std::shared_ptr<const Arena>> Arena::Create(uint64_t bytes) {
+  UniqueFd fd(::memfd_create("rayc-plasma", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) {
+    return Err(Status::FromErrno("memfd_create", errno));
+  }
+  if (::ftruncate(fd.get(), static_cast<off_t>(bytes)) != 0) {
+    return Err(Status::OutOfMemory("cannot make an object store of " + FormatBytes(bytes) + ": " +
+                                   std::strerror(errno)));
+  }
+  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    return Err(Status::FromErrno("cannot seal the memfd", errno));
+  }
+  return std::shared_ptr<const Arena>(new Arena(std::move(fd), bytes, nullptr));
+}
+
+Result<std::shared_ptr<const Arena>> Arena::Map(UniqueFd fd, uint64_t bytes) {
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) {
+    return Err(Status::FromErrno("fstat of the arena", errno));
+  }
+  if (bytes == 0 || static_cast<uint64_t>(info.st_size) < bytes) {
+    return Err(Status::Internal("the arena is smaller than its store says"));
+  }
+  void* const base =
+      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd.get(), 0);
+  if (base == MAP_FAILED) {
+    return Err(Status::OutOfMemory("cannot map the object store of " + FormatBytes(bytes) + ": " +
+                                   std::strerror(errno)));
+  }
+  ::madvise(base, bytes, MADV_DONTDUMP);  // a core file of a client need not hold the whole store
+  return std::shared_ptr<const Arena>(new Arena(UniqueFd(), bytes, static_cast<uint8_t*>(base)));
+}
+
+Arena::~Arena() {
+  if (base_ != nullptr) {
+    ::munmap(base_, bytes_);
+  }
+}
+
+uint64_t Arena::ResidentBytes() const {
+  constexpr uint64_t kStatBlockBytes = 512;
+  struct stat info {};
+  return ::fstat(fd_.get(), &info) == 0 ? static_cast<uint64_t>(info.st_blocks) * kStatBlockBytes : 0;
+}
+
+Status Arena::GiveBack(uint64_t offset, uint64_t bytes) const {
+  const uint64_t begin = RoundUpToPages(offset);
+  const uint64_t end = (offset + bytes) & ~(PageBytes() - 1);
+  if (end > begin && ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                 static_cast<off_t>(begin), static_cast<off_t>(end - begin)) != 0) {
+    return Status::FromErrno("cannot give memory back", errno);
+  }
+  return Status::Ok();
+}
+
+}  // namespace rayc::plasma

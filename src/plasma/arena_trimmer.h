@@ -1,0 +1,47 @@
+// Gives memory back to the system when the store stays mostly empty: some seconds after the last
+// deletion, if much more is resident than in use. In small steps, so that the loop, which may be a
+// raylet's, is never held up. Costs nothing while nothing is deleted. Loop thread only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "common/event_loop.h"
+#include "plasma/allocator.h"
+#include "plasma/arena.h"
+
+namespace rayc::plasma {
+
+struct ArenaTrimmerOptions {
+  int64_t quiet_ms = 5000;               // since the last creation
+  uint64_t kept_free_bytes = 32U << 20;  // resident but unused memory that is not worth the work
+  uint64_t step_bytes = 16U << 20;
+};
+
+class ArenaTrimmer {
+ public:
+  using Options = ArenaTrimmerOptions;
+
+  // All outlive the trimmer.
+  ArenaTrimmer(EventLoop& loop, const Arena& arena, const Allocator& allocator, Options options);
+  ~ArenaTrimmer();
+
+  void OnCreated();
+  void OnFreed();
+
+ private:
+  void Schedule(int64_t delay_ms);
+  void OnTimer();
+  void GiveBackOneStep();
+
+  EventLoop& loop_;
+  const Arena& arena_;
+  const Allocator& allocator_;
+  const Options options_;
+  EventLoop::TimerId timer_ = 0;  // 0: none is set
+  int64_t last_created_ms_ = 0;
+  bool trimming_ = false;
+  uint64_t cursor_ = 0;  // while trimming: what lies below is done
+};
+
+}  // namespace rayc::plasma

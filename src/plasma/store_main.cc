@@ -1,0 +1,112 @@
+// plasma_store: an object store by itself, for rayc.plasma without a cluster.
+#include <getopt.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+
+#include "common/event_loop.h"
+#include "common/logging.h"
+#include "common/unique_fd.h"
+#include "common/version.h"
+#include "plasma/byte_size.h"
+#include "plasma/store.h"
+
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+
+constexpr char kHelp[] =
+    "usage: plasma_store -m BYTES -s SOCKET\n"
+    "\n"
+    "Holds objects in shared memory for the processes of one user on this machine, which reach it\n"
+    "with rayc.plasma.connect(SOCKET). Runs until SIGTERM or SIGINT.\n"
+    "\n"
+    "  -m, --memory BYTES   size of the store: 2G, 500M, 1073741824\n"
+    "  -s, --socket SOCKET  path of the Unix socket to listen on\n"
+    "  -h, --help           show this text\n"
+    "  -V, --version        show the version\n"
+    "\n"
+    "exit status: 0 after a signal, 1 if the store cannot run, 2 for wrong arguments\n";
+
+int Usage(const std::string& problem) {
+  std::fprintf(stderr, "plasma_store: %s\ntry: plasma_store --help\n", problem.c_str());
+  return kExitUsage;
+}
+
+uint64_t PhysicalBytes() {
+  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+int Serve(const rayc::plasma::StoreOptions& options) {
+  rayc::InitLogging("plasma_store", rayc::LogLevel::kWarning, "");
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  const rayc::UniqueFd signal_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  rayc::EventLoop loop;
+  loop.AddFd(signal_fd.get(), EPOLLIN, [&loop](uint32_t /*events*/) { loop.Stop(); });
+  rayc::plasma::Store store(loop, options);
+  if (const rayc::Status status = store.Start(); !status.ok()) {
+    std::fprintf(stderr, "plasma_store: %s\n", status.message().c_str());
+    return kExitFailure;
+  }
+  loop.Run();
+  store.Shutdown();
+  loop.RemoveFd(signal_fd.get());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const option kOptions[] = {{"memory", required_argument, nullptr, 'm'},
+                             {"socket", required_argument, nullptr, 's'},
+                             {"help", no_argument, nullptr, 'h'},
+                             {"version", no_argument, nullptr, 'V'},
+                             {nullptr, 0, nullptr, 0}};
+  rayc::plasma::StoreOptions options;
+  opterr = 0;
+  int chosen = 0;
+  while ((chosen = ::getopt_long(argc, argv, ":m:s:hV", kOptions, nullptr)) != -1) {
+    switch (chosen) {
+      case 'm': {
+        const auto bytes = rayc::plasma::ParseByteSize(optarg);
+        if (!bytes) {
+          return Usage("not a size: " + std::string(optarg) + " (2G, 500M, 1073741824 are)");
+        }
+        options.capacity_bytes = *bytes;
+        break;
+      }
+      case 's': options.socket_path = optarg; break;
+      case 'h': std::fputs(kHelp, stdout); return 0;
+      case 'V': std::printf("plasma_store (rayc) %s\n", rayc::kVersion); return 0;
+      case ':': return Usage("a value is missing after " + std::string(argv[optind - 1]));
+      default: return Usage("unknown option " + std::string(argv[optind - 1]));
+    }
+  }
+  if (optind < argc) {
+    return Usage("unexpected argument " + std::string(argv[optind]));
+  }
+  if (options.capacity_bytes == 0) {
+    return Usage("the size of the store is missing (-m)");
+  }
+  if (options.socket_path.empty()) {
+    return Usage("the socket is missing (-s)");
+  }
+  // The memory is taken page by page as objects are written: too late to refuse it then.
+  if (options.capacity_bytes > PhysicalBytes()) {
+    std::fprintf(stderr, "plasma_store: no memory for a store of %s: this machine has %s\n",
+                 rayc::plasma::FormatBytes(options.capacity_bytes).c_str(),
+                 rayc::plasma::FormatBytes(PhysicalBytes()).c_str());
+    return kExitFailure;
+  }
+  return Serve(options);
+}

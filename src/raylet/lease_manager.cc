@@ -1,0 +1,332 @@
+#include "raylet/lease_manager.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "common/logging.h"
+#include "scheduling/feasibility.h"
+
+namespace rayc::raylet {
+namespace {
+
+constexpr int64_t kReserveFirstMs = 1'000;
+constexpr int64_t kReserveLongestMs = 60'000;
+constexpr int64_t kReserveBreakMs = 500;
+
+std::string ClassKey(const LeaseRequest& request) {
+  return std::to_string(request.key.client) + '|' + request.job_id.Hex() + '|' +
+         (request.is_actor ? 'a' : 't') + '|' + request.resources.ToString() + '|' +
+         request.placement.ToString() + '|' + request.runtime_env;
+}
+
+WorkerNeed NeedOf(const LeaseRequest& request) {
+  return {request.job_id, request.runtime_env, request.is_actor};
+}
+
+}  // namespace
+
+LeaseManager::LeaseManager(const Clock& clock, LeaseManagerOptions options, LeaseActions& actions)
+    : clock_(clock), options_(std::move(options)), actions_(actions), resources_(options_.totals) {}
+
+bool LeaseManager::ReservationActive(int64_t waited_ms) {
+  int64_t left_ms = waited_ms - kStarvedAfterMs;
+  int64_t window_ms = kReserveFirstMs;
+  while (left_ms >= 0) {
+    if (left_ms < window_ms) {
+      return true;
+    }
+    left_ms -= window_ms + kReserveBreakMs;
+    window_ms = std::min(window_ms * 2, kReserveLongestMs);
+  }
+  return false;
+}
+
+void LeaseManager::Request(LeaseRequest request) {
+  const LeaseKey key = request.key;
+  if (closed_) {
+    actions_.Reject(key, *closed_);
+    return;
+  }
+  if (queued_.count(key) > 0 || granted_.count(key) > 0) {
+    actions_.Reject(key, Status::InvalidArgument("lease " + std::to_string(key.lease_id) +
+                                                 " was asked for twice"));
+    return;
+  }
+  ResourceSet needed = request.resources;
+  for (const auto& [name, amount] : request.placement.amounts()) {
+    needed.Set(name, std::max(needed.Get(name), amount));
+  }
+  if (std::string malformed = scheduling::DescribeMalformed(needed); !malformed.empty()) {
+    actions_.Reject(key, Status(StatusCode::kUnschedulable, std::move(malformed)));
+    return;
+  }
+  const bool is_feasible = resources_.totals().Covers(needed);
+  if (!is_feasible) {
+    const std::string why = scheduling::DescribeInfeasible(resources_.totals(), needed);
+    if (options_.fail_infeasible) {
+      actions_.Reject(key, Status(StatusCode::kUnschedulable, why));
+      return;
+    }
+    RAYC_LOG(kWarning) << request.name << " waits: " << why;
+  }
+  std::string class_key = ClassKey(request);
+  ClassQueue& queue = classes_[class_key];
+  if (queue.requests.empty()) {
+    queue.class_key = class_key;
+    queue.turn = next_turn_++;
+    queue.is_feasible = is_feasible;
+  }
+  queued_.emplace(key, std::move(class_key));
+  queue.requests.push_back(std::move(request));
+  Schedule();
+}
+
+void LeaseManager::Cancel(const LeaseKey& key) {
+  const auto it = queued_.find(key);
+  if (it == queued_.end()) {
+    return;
+  }
+  std::deque<LeaseRequest>& requests = classes_[it->second].requests;
+  std::erase_if(requests, [&](const LeaseRequest& request) { return request.key == key; });
+  queued_.erase(it);
+  actions_.Reject(key, Status(StatusCode::kCancelled, "the request for a worker was cancelled"));
+  Schedule();
+}
+
+void LeaseManager::Return(const LeaseKey& key, bool worker_exiting) {
+  const auto it = granted_.find(key);
+  if (it == granted_.end()) {
+    return;  // its worker died just before
+  }
+  const Lease lease = std::move(it->second);
+  granted_.erase(it);
+  Release(lease);
+  // An actor's state must not meet anybody else.
+  actions_.GiveBackWorker(lease.worker, worker_exiting || lease.request.is_actor);
+  Schedule();
+}
+
+void LeaseManager::ClientGone(ClientId client) {
+  const auto of_client = [client](const auto& entry) { return entry.first.client == client; };
+  for (auto& [key, queue] : classes_) {
+    std::erase_if(queue.requests,
+                  [&](const LeaseRequest& request) { return request.key.client == client; });
+  }
+  std::vector<LeaseKey> rejected;
+  for (const auto& [key, class_key] : queued_) {
+    if (key.client == client) {
+      rejected.push_back(key);
+    }
+  }
+  std::erase_if(queued_, of_client);
+  std::vector<Lease> ended;
+  std::erase_if(granted_, [&](auto& entry) {
+    if (!of_client(entry) || entry.second.request.outlives_client) {
+      return false;
+    }
+    ended.push_back(std::move(entry.second));
+    return true;
+  });
+  for (const Lease& lease : ended) {
+    Release(lease);
+  }
+  for (const LeaseKey& key : rejected) {
+    actions_.Reject(key, Status(StatusCode::kCancelled, "the requester is gone"));
+  }
+  for (const Lease& lease : ended) {
+    actions_.KillWorker(lease.worker, "the owner of its task is gone");
+  }
+  Schedule();
+}
+
+void LeaseManager::WorkerLost(const WorkerId& worker) {
+  const auto it = by_worker_.find(worker);
+  if (it == by_worker_.end()) {
+    return;
+  }
+  const auto lease_it = granted_.find(it->second);
+  RAYC_CHECK(lease_it != granted_.end());
+  const Lease lease = std::move(lease_it->second);
+  granted_.erase(lease_it);
+  Release(lease);
+  Schedule();
+}
+
+void LeaseManager::Blocked(const WorkerId& worker) {
+  const auto it = by_worker_.find(worker);
+  if (it == by_worker_.end()) {
+    return;
+  }
+  Lease& lease = granted_.at(it->second);
+  if (lease.request.is_actor || lease.allocation.cpu_lent) {
+    return;
+  }
+  resources_.LendCpu(lease.allocation);
+  actions_.AvailableChanged();
+  Schedule();
+}
+
+void LeaseManager::Unblocked(const WorkerId& worker) {
+  const auto it = by_worker_.find(worker);
+  if (it == by_worker_.end()) {
+    return;
+  }
+  Lease& lease = granted_.at(it->second);
+  if (lease.allocation.cpu_lent) {
+    resources_.TakeBackCpu(lease.allocation);
+    actions_.AvailableChanged();
+  }
+}
+
+void LeaseManager::Close(const Status& why) {
+  closed_ = why;
+  classes_.clear();
+  for (const auto& [key, class_key] : std::exchange(queued_, {})) {
+    actions_.Reject(key, why);
+  }
+}
+
+void LeaseManager::Release(const Lease& lease) {
+  by_worker_.erase(lease.worker);
+  resources_.Release(lease.allocation);
+  actions_.AvailableChanged();
+}
+
+void LeaseManager::Schedule() {
+  EraseEmptyQueues();
+  Pass pass{resources_, 0, false, {}, {}};
+  GrantWhatFits(pass);
+  EraseEmptyQueues();
+  // Always told, also of none: the pool then knows that it need not start any.
+  const bool may_start = actions_.WantWorkers(pass.workers_wanted);
+  const bool out_of_workers = !may_start && pass.workers_wanted > 0;
+  if (pass.short_of_resources.empty() && !out_of_workers) {
+    last_reclaim_ms_.reset();
+    return;
+  }
+  const int64_t now_ms = clock_.NowMs();
+  if (!last_reclaim_ms_ || now_ms - *last_reclaim_ms_ >= kReclaimEveryMs) {
+    last_reclaim_ms_ = now_ms;
+    Reclaim(pass, out_of_workers);
+  }
+}
+
+void LeaseManager::GrantWhatFits(Pass& pass) {
+  struct Cursor {
+    ClassQueue* queue;
+    size_t index;  // requests before it wait for workers that have yet to start
+  };
+  std::deque<Cursor> order;
+  for (auto& [key, queue] : classes_) {
+    if (queue.is_feasible) {
+      order.push_back({&queue, 0});
+    }
+  }
+  std::sort(order.begin(), order.end(),
+            [](const Cursor& a, const Cursor& b) { return a.queue->turn < b.queue->turn; });
+  while (!order.empty()) {
+    Cursor at = order.front();
+    order.pop_front();
+    if (at.index >= at.queue->requests.size()) {
+      continue;
+    }
+    const LeaseRequest& request = at.queue->requests[at.index];
+    // Both: instances may have been taken in another order in the sketch.
+    if (!pass.sketch.CanAllocate(request.resources, request.placement) ||
+        !resources_.CanAllocate(request.resources, request.placement)) {
+      if (at.index == 0) {
+        DidNotFit(pass, *at.queue);
+      }
+      pass.short_of_resources.push_back(at.queue);
+      continue;
+    }
+    at.queue->short_since_ms.reset();
+    // Where the first of a class found no idle worker, the others will not either.
+    const auto worker = at.index == 0 ? actions_.TakeIdleWorker(NeedOf(request)) : std::nullopt;
+    if (worker) {
+      GrantTo(pass, *at.queue, *worker);
+    } else {
+      ++pass.workers_wanted;
+      pass.short_of_workers.push_back(at.queue);
+      pass.sketch.Allocate(request.resources);
+      ++at.index;
+    }
+    order.push_back(at);
+  }
+}
+
+void LeaseManager::GrantTo(Pass& pass, ClassQueue& queue, const WorkerId& worker) {
+  Lease lease;
+  lease.request = std::move(queue.requests.front());
+  queue.requests.pop_front();
+  queue.turn = next_turn_++;
+  lease.class_key = queue.class_key;
+  lease.worker = worker;
+  lease.allocation = resources_.Allocate(lease.request.resources);
+  pass.sketch.Allocate(lease.request.resources);
+  const LeaseKey key = lease.request.key;
+  queued_.erase(key);
+  by_worker_[worker] = key;
+  const Lease& granted = granted_.emplace(key, std::move(lease)).first->second;
+  actions_.AvailableChanged();
+  actions_.Grant(granted.request, worker, granted.allocation);
+}
+
+void LeaseManager::DidNotFit(Pass& pass, ClassQueue& queue) {
+  const int64_t now_ms = clock_.NowMs();
+  if (!queue.short_since_ms) {
+    queue.short_since_ms = now_ms;
+  }
+  // For one class at a time, the one that comes first: setting aside for two could idle the node.
+  if (!pass.reserved && ReservationActive(now_ms - *queue.short_since_ms)) {
+    pass.reserved = true;
+    const LeaseRequest& request = queue.requests.front();
+    pass.sketch.Reserve(request.resources, request.placement);
+  }
+}
+
+void LeaseManager::Reclaim(const Pass& pass, bool out_of_workers) {
+  std::set<ClientId> clients;
+  for (const auto& [key, lease] : granted_) {
+    if (lease.request.is_actor || clients.count(key.client) > 0) {
+      continue;
+    }
+    const bool holds_up =
+        std::any_of(pass.short_of_resources.begin(), pass.short_of_resources.end(),
+                    [&](const ClassQueue* queue) { return HoldsWhatIsShort(lease, *queue); }) ||
+        (out_of_workers &&
+         std::any_of(pass.short_of_workers.begin(), pass.short_of_workers.end(),
+                     [&](const ClassQueue* queue) { return queue->class_key != lease.class_key; }));
+    if (holds_up) {
+      clients.insert(key.client);
+    }
+  }
+  for (const ClientId client : clients) {
+    actions_.ReclaimLeases(client);
+  }
+}
+
+bool LeaseManager::HoldsWhatIsShort(const Lease& lease, const ClassQueue& queue) const {
+  // A client that waits for more of what it has would have used an idle lease of its own.
+  if (queue.requests.empty() || queue.class_key == lease.class_key) {
+    return false;
+  }
+  const LeaseRequest& request = queue.requests.front();
+  for (const auto& [name, amount] : lease.allocation.held.amounts()) {
+    if (name == kCpu && lease.allocation.cpu_lent) {
+      continue;
+    }
+    const int64_t wanted = std::max(request.resources.Get(name), request.placement.Get(name));
+    if (amount > 0 && wanted > 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void LeaseManager::EraseEmptyQueues() {
+  std::erase_if(classes_, [](const auto& entry) { return entry.second.requests.empty(); });
+}
+
+}  // namespace rayc::raylet

@@ -1,0 +1,54 @@
+// One worker process, as its pool sees it. A struct without behaviour; the table of its states is in
+// worker_pool.h. The end of a process is told to the world once, as a WorkerEnd.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "common/address.h"
+#include "common/ids.h"
+
+namespace rayc::raylet {
+
+enum class WorkerState : uint8_t { kStarting, kIdle, kLeased, kDedicated, kExiting, kDead };
+
+struct WorkerHandle {
+  // Constant after construction.
+  WorkerId id;
+  uint64_t fork_token = 0;
+
+  pid_t pid = 0;    // 0 until the zygote or the worker says it
+  Address address;  // nil until it registered
+  WorkerState state = WorkerState::kStarting;
+  int64_t state_since_ms = 0;
+  JobId job_id;             // nil until its first lease
+  std::string runtime_env;  // fixed with job_id
+  bool blocked = false;     // its task waits: it does not count against the cap
+
+  // How it ends.
+  std::string kill_reason;  // we ended it, for this
+  bool killed = false;      // SIGKILL is on its way
+  bool lost = false;        // whoever held it has been told
+  int64_t kill_at_ms = 0;   // when kExiting turns into SIGKILL
+  bool announced = false;   // it said that it is leaving, or was told to
+  std::string announced_detail;
+  bool process_gone = false;
+  int64_t gone_since_ms = 0;
+  std::optional<int> wait_status;  // as waitpid gives it
+};
+
+// What remains of a worker.
+struct WorkerEnd {
+  WorkerId id;
+  JobId job_id;
+  pid_t pid = 0;
+  bool intended = false;
+  int exit_code = -1;  // -1: ended by a signal, or unknown
+  int signal = 0;      // 0: ended by itself
+  std::string detail;  // one sentence for people
+};
+
+}  // namespace rayc::raylet
