@@ -33,7 +33,7 @@ demo: setup $(VENV)/.rayc $(VENV)/.demo  ## build, then watch ten actors play Po
 install: setup $(VENV)/.rayc  ## build, and install into .venv
 
 ## Test
-.PHONY: test test-cpp test-cpp-asan test-python asan tsan bench
+.PHONY: test test-cpp test-cpp-asan test-python asan tsan
 test: setup $(VENV)/.rayc test-cpp test-cpp-asan test-python  ## everything that a change must pass
 
 test-cpp: $(VENV)/.rayc  ## C++ tests, release build
@@ -74,10 +74,18 @@ tsan: setup  ## C++ tests under ThreadSanitizer
 	cmake --build build/tsan
 	setarch -R $(CTEST) build/tsan
 
-bench: setup $(VENV)/.rayc $(VENV)/.dev  ## the figures of README.md, on this machine
+## Measure
+.PHONY: bench bench-ray
+bench: setup $(VENV)/.rayc  ## rates, start-up and memory, on this machine; ARGS="--quick --rows REGEX"
 	$(PY) benchmarks/ping_pong.py
-	$(PY) benchmarks/startup.py
-	$(PY) benchmarks/footprint.py
+	$(PY) benchmarks/microbenchmark.py $(ARGS)
+
+# Ray comes from its wheel, into an environment of its own: nothing here depends on it.
+RAY_VENV := build/ray-venv
+bench-ray: setup $(VENV)/.rayc $(RAY_VENV)/.ray  ## the same on Ray too, into README.md and docs/benchmarks.md
+	$(PY) benchmarks/microbenchmark.py --engine both --ray-python $(RAY_VENV)/bin/python \
+	  --json build/bench-ray.json $(ARGS)
+	$(PY) benchmarks/report.py build/bench-ray.json
 
 ## Check
 .PHONY: lint tidy format
@@ -130,6 +138,11 @@ $(VENV)/.dev: pyproject.toml tools/requirements.py $(VENV)/.build
 
 $(VENV)/.demo: pyproject.toml tools/requirements.py $(VENV)/.build
 	$(PIP) install $$($(PY) tools/requirements.py demo)
+	@touch $@
+
+$(RAY_VENV)/.ray:
+	$(PYTHON) -m venv $(RAY_VENV)
+	$(RAY_VENV)/bin/pip install -qq --disable-pip-version-check 'ray==2.60.*' numpy
 	@touch $@
 
 # Not editable, so that what is tested is what users get; the build folder stays, so that ninja

@@ -1,4 +1,4 @@
-"""How long a whole program takes that starts rayc, runs one task and ends.
+"""How long a whole program takes that starts the engine, runs one task and ends.
 
 Wall time of a new interpreter, over that of an empty one. The two take turns, so that what else the
 machine does falls on both.
@@ -14,24 +14,30 @@ import tempfile
 import time
 from pathlib import Path
 
-SCRIPTS = {
-    "empty interpreter": "",
-    "import rayc": "import rayc\n",
-    "import, init, one task, shutdown": """\
-import rayc
-
-rayc.init(num_cpus=2)
+EMPTY = "empty interpreter"
+WHOLE = "import, init, one task, shutdown"
 
 
-@rayc.remote
+def scripts(engine: str) -> dict[str, str]:
+    """Return what is run, by its name."""
+    return {
+        EMPTY: "",
+        f"import {engine}": f"import {engine}\n",
+        WHOLE: f"""\
+import {engine}
+
+{engine}.init(num_cpus=2)
+
+
+@{engine}.remote
 def add(a, b):
     return a + b
 
 
-assert rayc.get(add.remote(1, 2)) == 3
-rayc.shutdown()
+assert {engine}.get(add.remote(1, 2)) == 3
+{engine}.shutdown()
 """,
-}
+    }
 
 
 def seconds(script: Path) -> float:
@@ -40,21 +46,28 @@ def seconds(script: Path) -> float:
     return time.perf_counter() - start
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=15)
-    options = parser.parse_args()
-    figures: dict[str, list[float]] = {name: [] for name in SCRIPTS}
+def measure(engine: str, runs: int) -> dict[str, list[float]]:
+    """Return the seconds of every run of every script."""
+    texts = scripts(engine)
+    figures: dict[str, list[float]] = {name: [] for name in texts}
     with tempfile.TemporaryDirectory() as folder:
-        paths = {name: Path(folder) / f"{number}.py" for number, name in enumerate(SCRIPTS)}
+        paths = {name: Path(folder) / f"{number}.py" for number, name in enumerate(texts)}
         for name, path in paths.items():
-            path.write_text(SCRIPTS[name])
+            path.write_text(texts[name])
             seconds(path)  # fills the file cache
-        for _ in range(options.runs):
+        for _ in range(runs):
             for name, path in paths.items():
                 figures[name].append(seconds(path))
+    return figures
 
-    floor = statistics.median(figures["empty interpreter"])
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--engine", default="rayc", help="the module to import")
+    parser.add_argument("--runs", type=int, default=15)
+    options = parser.parse_args()
+    figures = measure(options.engine, options.runs)
+    floor = statistics.median(figures[EMPTY])
     for name, values in figures.items():
         median = statistics.median(values)
         print(

@@ -119,8 +119,10 @@ def __getattr__(name: str) -> object:
     else:
         try:
             module = import_module(home or f"rayc.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != "rayc._raylet":
+        except ImportError:
+            from importlib.util import find_spec
+
+            if find_spec("rayc._raylet") is not None:
                 raise
             raise ImportError(
                 f"rayc's compiled extension is not built beside {__file__}. In a source "

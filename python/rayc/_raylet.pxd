@@ -97,6 +97,7 @@ cdef class SerializedValue:
     cdef vector[CObjectRefInfo] nested
     cdef object _main       # bytes: the value itself, or its pickle
     cdef list _views        # of the pickle's buffers, contiguous
+    cdef const char* _raw   # in _main, if it is the value itself
     cdef c_bool _is_pickle
     cdef CPickleWriter _writer
 

@@ -660,7 +660,7 @@ class RaySystemError(_StatefulError):
         super().__init__(f"System error: {client_exc}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.args, {**self.__dict__, "client_exc": self.args[0]})
+        return _restore, (type(self), self.args, {**self.__dict__, "client_exc": str(self.client_exc)})
 
 
 class StreamingGeneratorReplayInconsistentError(RaySystemError):

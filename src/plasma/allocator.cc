@@ -47,7 +47,8 @@ void Allocator::Free(uint64_t offset, uint64_t bytes) {
   RAYC_CHECK(freed <= used_bytes_ && offset <= capacity_bytes_ - freed) << offset << " " << bytes;
   used_bytes_ -= freed;
   const auto next = by_offset_.lower_bound(offset);
-  RAYC_CHECK(next == by_offset_.end() || offset + freed <= next->first) << "freed twice: " << offset;
+  RAYC_CHECK(next == by_offset_.end() || offset + freed <= next->first)
+      << "freed twice: " << offset;
   if (next != by_offset_.begin()) {
     const auto previous = std::prev(next);
     const uint64_t previous_end = previous->first + previous->second;

@@ -1,6 +1,6 @@
-// Which parts of the arena are free: best fit over offsets, neighbours joined when freed. Among runs of
-// the same size the lowest is taken, so that memory which was touched already is used again first.
-// Pure: it never sees the memory itself. One thread, the store's.
+// Which parts of the arena are free: best fit over offsets, neighbours joined when freed. Among
+// runs of the same size the lowest is taken, so that memory which was touched already is used again
+// first. Pure: it never sees the memory itself. One thread, the store's.
 #pragma once
 
 #include <cstdint>
@@ -44,8 +44,8 @@ class Allocator {
   const uint64_t capacity_bytes_;
   uint64_t used_bytes_ = 0;
   // The same runs twice; no two of them touch.
-  std::map<uint64_t, uint64_t> by_offset_;               // offset -> bytes
-  std::set<std::pair<uint64_t, uint64_t>> by_size_;      // (bytes, offset)
+  std::map<uint64_t, uint64_t> by_offset_;           // offset -> bytes
+  std::set<std::pair<uint64_t, uint64_t>> by_size_;  // (bytes, offset)
 };
 
 }  // namespace rayc::plasma

@@ -68,7 +68,8 @@ Arena::~Arena() {
 uint64_t Arena::ResidentBytes() const {
   constexpr uint64_t kStatBlockBytes = 512;
   struct stat info {};
-  return ::fstat(fd_.get(), &info) == 0 ? static_cast<uint64_t>(info.st_blocks) * kStatBlockBytes : 0;
+  return ::fstat(fd_.get(), &info) == 0 ? static_cast<uint64_t>(info.st_blocks) * kStatBlockBytes
+                                        : 0;
 }
 
 Status Arena::GiveBack(uint64_t offset, uint64_t bytes) const {

@@ -1,9 +1,9 @@
-// The memory that objects live in: one memfd per store, mapped by the store's clients. Sparse: a page
-// exists from its first write on. Nothing in it is an address; everything is found by offset.
+// The memory that objects live in: one memfd per store, mapped by the store's clients. Sparse: a
+// page exists from its first write on. Nothing in it is an address; everything is found by offset.
 //
-// Immutable after construction, shared by shared_ptr; the mapping stays until the last holder is gone.
-// The memfd is sealed against changes of its size, so that no process that maps it can make another
-// one's access fault.
+// Immutable after construction, shared by shared_ptr; the mapping stays until the last holder is
+// gone. The memfd is sealed against changes of its size, so that no process that maps it can make
+// another one's access fault.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ namespace rayc::plasma {
 
 class Arena {
  public:
-  // The store's: a new memfd of `bytes`, a multiple of the page size. Not mapped: a store moves no bytes.
+  // The store's: a new memfd of `bytes`, a multiple of the page size. Not mapped: a store moves no
+  // bytes.
   static Result<std::shared_ptr<const Arena>> Create(uint64_t bytes);
   // A client's: the memfd that the store sent.
   static Result<std::shared_ptr<const Arena>> Map(UniqueFd fd, uint64_t bytes);
@@ -40,7 +41,8 @@ class Arena {
   Status GiveBack(uint64_t offset, uint64_t bytes) const;
 
  private:
-  Arena(UniqueFd fd, uint64_t bytes, uint8_t* base) : fd_(std::move(fd)), bytes_(bytes), base_(base) {}
+  Arena(UniqueFd fd, uint64_t bytes, uint8_t* base)
+      : fd_(std::move(fd)), bytes_(bytes), base_(base) {}
 
   const UniqueFd fd_;  // invalid in a mapped arena: the mapping alone holds the memory
   const uint64_t bytes_;

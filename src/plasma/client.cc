@@ -165,8 +165,7 @@ Status Client::Fetch(std::span<const ObjectId> ids, std::span<const size_t> plac
       return Malformed();
     }
     ObjectValue value;
-    value.data =
-        std::make_shared<PinnedBuffer>(session_, object->offset(), object->data_bytes());
+    value.data = std::make_shared<PinnedBuffer>(session_, object->offset(), object->data_bytes());
     if (object->metadata() != nullptr) {
       value.metadata = object->metadata()->str();
     }
@@ -251,7 +250,7 @@ Result<ListResult> Client::List() {
     info.made_by_pid = object->created_by_pid();
     info.sealed = object->sealed();
     info.deleted = object->deleted();
-    result.objects.push_back(std::move(info));
+    result.objects.push_back(info);
   }
   return result;
 }

@@ -1,11 +1,12 @@
-// A process' access to the object store of its node: makes objects and views those of others, in place.
+// A process' access to the object store of its node: makes objects and views those of others, in
+// place.
 //
-// Any thread. Calls block their caller for one round trip to the store; a Get with a timeout longer,
-// without keeping other threads from their calls. No call needs an event loop.
+// Any thread. Calls block their caller for one round trip to the store; a Get with a timeout
+// longer, without keeping other threads from their calls. No call needs an event loop.
 //
-// The buffers of a Get hold the object in its place: they may be let go in any thread, and may outlive
-// the client and the store. In a forked child the client's calls fail with kDisconnected, and letting
-// go of a buffer does nothing, as the pin is the parent's; the memory stays readable.
+// The buffers of a Get hold the object in its place: they may be let go in any thread, and may
+// outlive the client and the store. In a forked child the client's calls fail with kDisconnected,
+// and letting go of a buffer does nothing, as the pin is the parent's; the memory stays readable.
 #pragma once
 
 #include <cstdint>
@@ -57,11 +58,11 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Room for an object that goes when `owner` (nil: nobody) does. kAlreadyExists; kOutOfMemory, with
-  // what holds the store; kOwnerDied. `data` is the caller's alone until Seal, Abort, or the end of
-  // this client.
-  Result<WritableObject> Create(const ObjectId& id, uint64_t data_bytes, const std::string& metadata,
-                                const WorkerId& owner);
+  // Room for an object that goes when `owner` (nil: nobody) does. kAlreadyExists; kOutOfMemory,
+  // with what holds the store; kOwnerDied. `data` is the caller's alone until Seal, Abort, or the
+  // end of this client.
+  Result<WritableObject> Create(const ObjectId& id, uint64_t data_bytes,
+                                const std::string& metadata, const WorkerId& owner);
   // Makes it visible to all, unchanged from now on. kNotFound if it was not created here;
   // kInvalidArgument if it is sealed already.
   Status Seal(const ObjectId& id);

@@ -46,7 +46,8 @@ Status ClientSession::CheckUsable() const {
   return Status::Ok();
 }
 
-Result<OwnedReply> ClientSession::Call(Method method, const flatbuffers::FlatBufferBuilder& message) {
+Result<OwnedReply> ClientSession::Call(Method method,
+                                       const flatbuffers::FlatBufferBuilder& message) {
   if (const Status usable = CheckUsable(); !usable.ok()) {
     return Err(usable);
   }
@@ -102,8 +103,9 @@ bool ClientSession::HasPending() {
   return !pending_releases_.empty() || !pending_deletes_.empty() || !pending_aborts_.empty();
 }
 
-// Whoever holds the socket's lock looks here again after giving it up. So what was added while it was
-// held is sent by the holder, and what is added later finds the lock free: nothing is left behind.
+// Whoever holds the socket's lock looks here again after giving it up. So what was added while it
+// was held is sent by the holder, and what is added later finds the lock free: nothing is left
+// behind.
 void ClientSession::SendPending() RAYC_NO_TSA {
   while (HasPending() && mutex_.native().try_lock()) {
     QueuePendingLocked();

@@ -1,10 +1,11 @@
-// What a Client and the buffers that it gave out share: the connection, the mapping, and the pins that
-// are still to be given back. Lives until the last of them is gone: as long as a buffer is viewed, the
-// store keeps the object in its place, whether or not the client that fetched it is still there.
+// What a Client and the buffers that it gave out share: the connection, the mapping, and the pins
+// that are still to be given back. Lives until the last of them is gone: as long as a buffer is
+// viewed, the store keeps the object in its place, whether or not the client that fetched it is
+// still there.
 //
-// Any thread. Call blocks for one round trip. Release, DeleteLater and AbortLater never block, not even
-// on the socket's lock: they may run in a destructor, in the middle of a garbage collection, while
-// another thread is inside Call.
+// Any thread. Call blocks for one round trip. Release, DeleteLater and AbortLater never block, not
+// even on the socket's lock: they may run in a destructor, in the middle of a garbage collection,
+// while another thread is inside Call.
 #pragma once
 
 #include <sys/types.h>
@@ -54,8 +55,8 @@ class ClientSession {
 
   // Calls fail from now on. The connection stays until the last buffer is gone.
   void Disconnect() { disconnected_.store(true); }
-  // Not OK after Disconnect, and in a forked child, which shares the parent's connection and must not
-  // use it.
+  // Not OK after Disconnect, and in a forked child, which shares the parent's connection and must
+  // not use it.
   Status CheckUsable() const;
 
   bool Forked() const;
@@ -72,7 +73,7 @@ class ClientSession {
   bool HasPending();
 
   const std::string socket_path_;
-  const pid_t pid_;  // of the process that connected
+  const pid_t pid_;                     // of the process that connected
   std::shared_ptr<const Arena> arena_;  // constant after Connect
   uint64_t capacity_bytes_ = 0;         // constant after Connect
   std::atomic<bool> disconnected_{false};

@@ -1,5 +1,5 @@
-// The client's end of one socket to the store: requests are queued, sent, and their replies read, all
-// blocking but SendSome. One thread at a time; its owner locks.
+// The client's end of one socket to the store: requests are queued, sent, and their replies read,
+// all blocking but SendSome. One thread at a time; its owner locks.
 #pragma once
 
 #include <cstdint>

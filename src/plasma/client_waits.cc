@@ -64,7 +64,7 @@ Status ClientWaits::Wait(std::span<const ObjectId> ids, int64_t timeout_ms) {
     return socket.error();
   }
   bool reusable = false;
-  const Status status = WaitOn(**socket, ids, timeout_ms, &reusable);
+  Status status = WaitOn(**socket, ids, timeout_ms, &reusable);
   GiveBack(std::move(*socket), reusable);
   return status;
 }
@@ -84,7 +84,7 @@ Status ClientWaits::WaitOn(ClientSocket& socket, std::span<const ObjectId> ids, 
                                  ? std::numeric_limits<int64_t>::max()
                                  : clock.NowMs() + timeout_ms + kStoreLateMs;
   const uint64_t request_id = socket.QueueRequest(Method::kPlasmaGet, builder);
-  if (const Status sent = socket.SendAll(); !sent.ok()) {
+  if (Status sent = socket.SendAll(); !sent.ok()) {
     return sent;
   }
   while (true) {

@@ -1,6 +1,7 @@
-// How a client waits for objects that are not there yet: each waiting thread has a second, wait_only
-// connection to itself, so that it keeps nobody from the first one, and a signal ends its wait by
-// ending that connection. Connections are opened when needed and a few are kept. Any thread.
+// How a client waits for objects that are not there yet: each waiting thread has a second,
+// wait_only connection to itself, so that it keeps nobody from the first one, and a signal ends its
+// wait by ending that connection. Connections are opened when needed and a few are kept. Any
+// thread.
 #pragma once
 
 #include <cstdint>

@@ -48,16 +48,16 @@ Result<uint64_t> ObjectTable::Create(ClientNumber client, const ObjectId& id, ui
                                        "; the limit is " + FormatBytes(kMetadataBytesMax)));
   }
   if (const auto existing = by_id_.find(id); existing != by_id_.end()) {
-    return Err(Status::AlreadyExists("object " + id.Hex() + " exists already: " +
-                                     DescribeEntry(entries_.at(existing->second))));
+    return Err(Status::AlreadyExists(
+        "object " + id.Hex() + " exists already: " + DescribeEntry(entries_.at(existing->second))));
   }
   if (maker->second.creations.contains(id)) {
     return Err(Status::AlreadyExists("object " + id.Hex() +
                                      " is still being written by this client, and deleted"));
   }
   if (dead_owners_.contains(owner)) {
-    return Err(Status(StatusCode::kOwnerDied, "the owner of object " + id.Hex() + ", " +
-                                                  owner.Hex() + ", is gone"));
+    return Err(Status(StatusCode::kOwnerDied,
+                      "the owner of object " + id.Hex() + ", " + owner.Hex() + ", is gone"));
   }
   const auto offset = allocator_.Allocate(data_bytes);
   if (!offset) {
@@ -227,9 +227,11 @@ Status ObjectTable::NoRoom(uint64_t data_bytes) const {
   const uint64_t capacity = allocator_.capacity_bytes();
   if (data_bytes > capacity) {
     return Status::OutOfMemory("an object of " + FormatBytes(data_bytes) +
-                               " can never fit: the whole object store has " + FormatBytes(capacity));
+                               " can never fit: the whole object store has " +
+                               FormatBytes(capacity));
   }
-  return Status::OutOfMemory("no room for an object of " + FormatBytes(data_bytes) + ". " + Describe());
+  return Status::OutOfMemory("no room for an object of " + FormatBytes(data_bytes) + ". " +
+                             Describe());
 }
 
 std::string ObjectTable::DescribeEntry(const ObjectEntry& entry) const {
@@ -261,20 +263,21 @@ std::string ObjectTable::DescribeEntry(const ObjectEntry& entry) const {
 }
 
 std::string ObjectTable::Describe() const {
-  std::string text = "The object store holds " + FormatBytes(allocator_.used_bytes()) + " of " +
-                     FormatBytes(allocator_.capacity_bytes()) + " in " +
-                     std::to_string(entries_.size()) + (entries_.size() == 1 ? " object" : " objects") +
-                     "; the largest free run is " + FormatBytes(allocator_.largest_free_run_bytes()) +
-                     ".";
+  std::string text =
+      "The object store holds " + FormatBytes(allocator_.used_bytes()) + " of " +
+      FormatBytes(allocator_.capacity_bytes()) + " in " + std::to_string(entries_.size()) +
+      (entries_.size() == 1 ? " object" : " objects") + "; the largest free run is " +
+      FormatBytes(allocator_.largest_free_run_bytes()) + ".";
   std::vector<const ObjectEntry*> largest;
   largest.reserve(entries_.size());
   for (const auto& [offset, entry] : entries_) {
     largest.push_back(&entry);
   }
   const size_t shown = std::min(largest.size(), kDescribedObjectsMax);
-  std::partial_sort(largest.begin(), largest.begin() + static_cast<std::ptrdiff_t>(shown), largest.end(),
-                    [](const ObjectEntry* a, const ObjectEntry* b) {
-                      return std::pair(b->data_bytes, a->offset) < std::pair(a->data_bytes, b->offset);
+  std::partial_sort(largest.begin(), largest.begin() + static_cast<std::ptrdiff_t>(shown),
+                    largest.end(), [](const ObjectEntry* a, const ObjectEntry* b) {
+                      return std::pair(b->data_bytes, a->offset) <
+                             std::pair(a->data_bytes, b->offset);
                     });
   for (size_t i = 0; i < shown; ++i) {
     text += "\n  " + largest[i]->id.Hex() + ": " + DescribeEntry(*largest[i]);
@@ -312,7 +315,8 @@ std::string ObjectTable::CheckInvariants() const {
     const bool found = by_id != by_id_.end() && by_id->second == offset;
     if (found == entry.deleted) return name + "deleted and found, or neither";
     const auto maker = makers.find(offset);
-    if (entry.sealed != (maker == makers.end())) return name + "sealed and being written, or neither";
+    if (entry.sealed != (maker == makers.end()))
+      return name + "sealed and being written, or neither";
     if (!entry.sealed && maker->second != entry.maker) return name + "written by another client";
     const auto owned = by_owner_.find(entry.owner);
     if (entry.owner.IsNil() != (owned == by_owner_.end() || !owned->second.contains(offset))) {

@@ -1,5 +1,5 @@
-// What is in the store: objects, who pins them, who is writing them, who owns them. Pure: no memory, no
-// sockets, no clock. One thread, the store's.
+// What is in the store: objects, who pins them, who is writing them, who owns them. Pure: no
+// memory, no sockets, no clock. One thread, the store's.
 //
 // States of an object, and what each event makes of it ("gone": its room is free again):
 //
@@ -7,16 +7,16 @@
 //   Seal by its maker  sealed            gone (*)           error                error
 //   Abort by its maker gone              gone               error                error
 //   Pin                not found         not found          pins + 1             not found
-//   Release            -                 -                  pins - 1             pins - 1, at 0 gone
-//   Delete, owner gone created, deleted  no change          gone; if pinned:     no change
+//   Release            -                 -                  pins - 1             pins - 1, at 0
+//   gone Delete, owner gone created, deleted  no change          gone; if pinned:     no change
 //                                                           sealed, deleted
 //   maker gone         gone              gone               no change            no change
 //   client gone        -                 -                  its pins released    its pins released
 //
 //   (*) with keep_pin: sealed, deleted with one pin.
 //
-// A deleted object's id is free for a new object at once; pins therefore name an object by its offset,
-// which nothing else has while the object is there.
+// A deleted object's id is free for a new object at once; pins therefore name an object by its
+// offset, which nothing else has while the object is there.
 #pragma once
 
 #include <sys/types.h>

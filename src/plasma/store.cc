@@ -156,17 +156,26 @@ const char* Store::OnFrame(StoreConnection& connection, const Frame& frame) {
     return "not a Get, on a wait_only connection";
   }
   switch (frame.method()) {
-    case Method::kPlasmaConnect: return OnConnect(connection, frame);
-    case Method::kPlasmaCreate: return OnCreate(connection, frame);
-    case Method::kPlasmaSeal: return OnSeal(connection, frame);
-    case Method::kPlasmaAbort: return OnAbort(connection, frame);
+    case Method::kPlasmaConnect:
+      return OnConnect(connection, frame);
+    case Method::kPlasmaCreate:
+      return OnCreate(connection, frame);
+    case Method::kPlasmaSeal:
+      return OnSeal(connection, frame);
+    case Method::kPlasmaAbort:
+      return OnAbort(connection, frame);
     case Method::kPlasmaGet:
       return connection.wait_only ? OnWait(connection, frame) : OnGet(connection, frame);
-    case Method::kPlasmaRelease: return OnRelease(connection, frame);
-    case Method::kPlasmaDelete: return OnDelete(connection, frame);
-    case Method::kPlasmaContains: return OnContains(connection, frame);
-    case Method::kPlasmaList: return OnList(connection, frame);
-    default: return "unknown method";
+    case Method::kPlasmaRelease:
+      return OnRelease(connection, frame);
+    case Method::kPlasmaDelete:
+      return OnDelete(connection, frame);
+    case Method::kPlasmaContains:
+      return OnContains(connection, frame);
+    case Method::kPlasmaList:
+      return OnList(connection, frame);
+    default:
+      return "unknown method";
   }
 }
 
@@ -217,9 +226,9 @@ const char* Store::OnCreate(StoreConnection& connection, const Frame& frame) {
   if (request == nullptr || frame.header.kind != FrameKind::kRequest) {
     return kMalformed;
   }
-  const auto offset = table_->Create(
-      connection.number(), ObjectId::FromBytes(request->object_id()), request->data_bytes(),
-      StringOf(request->metadata()), WorkerId::FromBytes(request->owner()));
+  const auto offset = table_->Create(connection.number(), ObjectId::FromBytes(request->object_id()),
+                                     request->data_bytes(), StringOf(request->metadata()),
+                                     WorkerId::FromBytes(request->owner()));
   if (!offset) {
     ReplyStatus(connection, frame, offset.error());
     return nullptr;

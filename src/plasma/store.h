@@ -1,8 +1,8 @@
-// The object store of a node: it decides what lies where in the arena, and its clients write and read
-// there themselves. Hosted by a raylet, or by the program plasma_store, on their event loop.
+// The object store of a node: it decides what lies where in the arena, and its clients write and
+// read there themselves. Hosted by a raylet, or by the program plasma_store, on their event loop.
 //
-// When a client's connection closes, what it was still writing is taken back and its pins are dropped;
-// what it has sealed stays. Everything that clients send is untrusted.
+// When a client's connection closes, what it was still writing is taken back and its pins are
+// dropped; what it has sealed stays. Everything that clients send is untrusted.
 //
 // Loop thread only. Never blocks, and never touches the arena's bytes.
 #pragma once

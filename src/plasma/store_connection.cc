@@ -151,7 +151,8 @@ void StoreConnection::HandleFrames() {
     const char* const wrong =
         next == FrameReader::Next::kMalformed ? reader_.malformed() : on_frame_(*this, frame);
     if (wrong != nullptr) {
-      RAYC_LOG(kWarning) << "plasma store: closed the connection of process " << pid_ << ": " << wrong;
+      RAYC_LOG(kWarning) << "plasma store: closed the connection of process " << pid_ << ": "
+                         << wrong;
       Close();
       return;
     }

@@ -1,6 +1,6 @@
-// The store's end of one client's socket: frames in, frames out, never blocking. Closes once: at the
-// end of the stream, at the end of the client's process (a forked child of it may hold the socket
-// open), at a malformed frame, or when the store says so. Loop thread only.
+// The store's end of one client's socket: frames in, frames out, never blocking. Closes once: at
+// the end of the stream, at the end of the client's process (a forked child of it may hold the
+// socket open), at a malformed frame, or when the store says so. Loop thread only.
 #pragma once
 
 #include <cstdint>

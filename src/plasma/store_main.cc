@@ -85,11 +85,19 @@ int main(int argc, char** argv) {
         options.capacity_bytes = *bytes;
         break;
       }
-      case 's': options.socket_path = optarg; break;
-      case 'h': std::fputs(kHelp, stdout); return 0;
-      case 'V': std::printf("plasma_store (rayc) %s\n", rayc::kVersion); return 0;
-      case ':': return Usage("a value is missing after " + std::string(argv[optind - 1]));
-      default: return Usage("unknown option " + std::string(argv[optind - 1]));
+      case 's':
+        options.socket_path = optarg;
+        break;
+      case 'h':
+        std::fputs(kHelp, stdout);
+        return 0;
+      case 'V':
+        std::printf("plasma_store (rayc) %s\n", rayc::kVersion);
+        return 0;
+      case ':':
+        return Usage("a value is missing after " + std::string(argv[optind - 1]));
+      default:
+        return Usage("unknown option " + std::string(argv[optind - 1]));
     }
   }
   if (optind < argc) {

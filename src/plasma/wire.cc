@@ -28,7 +28,9 @@ void AppendFrame(std::string& out, Method method, FrameKind kind, uint64_t reque
   out.append(PaddedPayloadBytes(bytes) - bytes, '\0');
 }
 
-void BuildEmpty(flatbuffers::FlatBufferBuilder& builder) { builder.Finish(fb::CreateEmpty(builder)); }
+void BuildEmpty(flatbuffers::FlatBufferBuilder& builder) {
+  builder.Finish(fb::CreateEmpty(builder));
+}
 
 void BuildStatus(flatbuffers::FlatBufferBuilder& builder, const Status& status) {
   const auto message = builder.CreateString(status.message());

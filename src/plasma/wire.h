@@ -1,5 +1,6 @@
-// Frames (common/frame.h) on the socket between a plasma client and its store: written into a buffer,
-// and cut out of a stream. Everything that is read passes the FlatBuffers verifier. No IO here.
+// Frames (common/frame.h) on the socket between a plasma client and its store: written into a
+// buffer, and cut out of a stream. Everything that is read passes the FlatBuffers verifier. No IO
+// here.
 #pragma once
 
 #include <flatbuffers/flatbuffers.h>

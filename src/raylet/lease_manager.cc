@@ -202,14 +202,10 @@ void LeaseManager::Schedule() {
   const bool may_start = actions_.WantWorkers(pass.workers_wanted);
   const bool out_of_workers = !may_start && pass.workers_wanted > 0;
   if (pass.short_of_resources.empty() && !out_of_workers) {
-    last_reclaim_ms_.reset();
+    asked_back_ms_.clear();
     return;
   }
-  const int64_t now_ms = clock_.NowMs();
-  if (!last_reclaim_ms_ || now_ms - *last_reclaim_ms_ >= kReclaimEveryMs) {
-    last_reclaim_ms_ = now_ms;
-    Reclaim(pass, out_of_workers);
-  }
+  Reclaim(pass, out_of_workers);
 }
 
 void LeaseManager::GrantWhatFits(Pass& pass) {
@@ -287,9 +283,12 @@ void LeaseManager::DidNotFit(Pass& pass, ClassQueue& queue) {
 }
 
 void LeaseManager::Reclaim(const Pass& pass, bool out_of_workers) {
+  const int64_t now_ms = clock_.NowMs();
   std::set<ClientId> clients;
   for (const auto& [key, lease] : granted_) {
-    if (lease.request.is_actor || clients.count(key.client) > 0) {
+    const auto asked = asked_back_ms_.find(key.client);
+    if (lease.request.is_actor ||
+        (asked != asked_back_ms_.end() && now_ms - asked->second < kReclaimEveryMs)) {
       continue;
     }
     const bool holds_up =
@@ -299,6 +298,7 @@ void LeaseManager::Reclaim(const Pass& pass, bool out_of_workers) {
          std::any_of(pass.short_of_workers.begin(), pass.short_of_workers.end(),
                      [&](const ClassQueue* queue) { return queue->class_key != lease.class_key; }));
     if (holds_up) {
+      asked_back_ms_[key.client] = now_ms;
       clients.insert(key.client);
     }
   }

@@ -124,7 +124,9 @@ class LeaseManager {
   std::map<LeaseKey, Lease> granted_;
   std::unordered_map<WorkerId, LeaseKey> by_worker_;
   uint64_t next_turn_ = 1;
-  std::optional<int64_t> last_reclaim_ms_;  // of the present episode of waiting
+  // Who was asked for its leases when, while somebody waits: so clients that compete take turns of
+  // kReclaimEveryMs, instead of passing one worker back and forth.
+  std::unordered_map<ClientId, int64_t> asked_back_ms_;
   std::optional<Status> closed_;
 };
 

@@ -102,7 +102,7 @@ void LogForwarder::OnReadable(const WorkerId& worker, bool is_stderr) {
   Send(log, std::move(lines));
 }
 
-bool LogForwarder::ReadStream(WorkerLog& log, Stream& stream, size_t bytes_max,
+void LogForwarder::ReadStream(WorkerLog& log, Stream& stream, size_t bytes_max,
                               WorkerLines& lines) {
   char chunk[16 << 10];
   size_t total = 0;
@@ -112,31 +112,18 @@ bool LogForwarder::ReadStream(WorkerLog& log, Stream& stream, size_t bytes_max,
       continue;
     }
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-      return false;
+      return;
     }
     if (got <= 0) {
       CloseStream(stream);  // nobody can write to it any more
-      return false;
+      return;
     }
     total += static_cast<size_t>(got);
     const std::string_view bytes(chunk, static_cast<size_t>(got));
     stream.file.Write(bytes);
     std::vector<std::string> texts;
     stream.splitter.Feed(bytes, texts);
-    for (std::string& text : texts) {
-      if (stream.is_stderr) {
-        KeepTail(log, text);
-      }
-      lines.lines.push_back({std::move(text), stream.is_stderr});
-    }
-  }
-  return stream.fd.valid();
-}
-
-void LogForwarder::KeepTail(WorkerLog& log, const std::string& line) {
-  log.stderr_tail.push_back(line.substr(0, kTailLineBytes));
-  if (log.stderr_tail.size() > kTailLines) {
-    log.stderr_tail.pop_front();
+    Take(log, stream, std::move(texts), lines);
   }
 }
 
@@ -152,21 +139,28 @@ void LogForwarder::ArmPartialTimer(WorkerLog& log) {
     }
     it->second->partial_timer = 0;
     WorkerLines lines;
-    FlushPartials(*it->second, lines);
+    FlushPartial(*it->second, it->second->out, lines);
+    FlushPartial(*it->second, it->second->err, lines);
     Send(*it->second, std::move(lines));
   });
 }
 
-void LogForwarder::FlushPartials(WorkerLog& log, WorkerLines& lines) {
-  for (Stream* stream : {&log.out, &log.err}) {
-    std::vector<std::string> texts;
-    stream->splitter.Flush(texts);
-    for (std::string& text : texts) {
-      if (stream->is_stderr) {
-        KeepTail(log, text);
+void LogForwarder::FlushPartial(WorkerLog& log, Stream& stream, WorkerLines& lines) {
+  std::vector<std::string> texts;
+  stream.splitter.Flush(texts);
+  Take(log, stream, std::move(texts), lines);
+}
+
+void LogForwarder::Take(WorkerLog& log, const Stream& stream, std::vector<std::string> texts,
+                        WorkerLines& lines) {
+  for (std::string& text : texts) {
+    if (stream.is_stderr) {
+      log.stderr_tail.push_back(text.substr(0, kTailLineBytes));
+      if (log.stderr_tail.size() > kTailLines) {
+        log.stderr_tail.pop_front();
       }
-      lines.lines.push_back({std::move(text), stream->is_stderr});
     }
+    lines.lines.push_back({std::move(text), stream.is_stderr});
   }
 }
 
@@ -177,9 +171,10 @@ void LogForwarder::Flush(const WorkerId& worker) {
   }
   WorkerLog& log = *it->second;
   WorkerLines lines;
-  ReadStream(log, log.out, kBytesPerFlush, lines);
-  ReadStream(log, log.err, kBytesPerFlush, lines);
-  FlushPartials(log, lines);
+  for (Stream* stream : {&log.out, &log.err}) {
+    ReadStream(log, *stream, kBytesPerFlush, lines);
+    FlushPartial(log, *stream, lines);
+  }
   Send(log, std::move(lines));
 }
 

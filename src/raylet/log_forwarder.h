@@ -76,10 +76,10 @@ class LogForwarder {
   };
 
   void OnReadable(const WorkerId& worker, bool is_stderr);
-  // Reads at most bytes_max; false once there is nothing more to read.
-  bool ReadStream(WorkerLog& log, Stream& stream, size_t bytes_max, WorkerLines& lines);
-  void KeepTail(WorkerLog& log, const std::string& line);
-  void FlushPartials(WorkerLog& log, WorkerLines& lines);
+  void ReadStream(WorkerLog& log, Stream& stream, size_t bytes_max, WorkerLines& lines);
+  void FlushPartial(WorkerLog& log, Stream& stream, WorkerLines& lines);
+  static void Take(WorkerLog& log, const Stream& stream, std::vector<std::string> texts,
+                   WorkerLines& lines);
   void ArmPartialTimer(WorkerLog& log);
   void CloseStream(Stream& stream);
   void Send(WorkerLog& log, WorkerLines lines);

@@ -2,12 +2,13 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -266,6 +267,15 @@ void ReportReady(UniqueFd ready_fd, const Status& status) {
   }
 }
 
+// Each worker costs about six descriptors here; and what is allowed to us goes on to the workers.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    limit.rlim_cur = std::max(limit.rlim_cur, std::min<rlim_t>(limit.rlim_max, 65'536));
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
 // The terminal belongs to the driver; and a raylet must outlive whoever reads its output.
 void DetachFromTerminal() {
   const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -280,6 +290,7 @@ int RunRaylet(const RayletConfig& config) {
   // Nothing that the parent left open goes on to the zygote. (1 << 2: CLOSE_RANGE_CLOEXEC.)
   ::syscall(SYS_close_range, 3U, ~0U, 1U << 2);
   ::setsid();  // Ctrl-C in the driver's terminal is the driver's to handle
+  RaiseFileLimit();
   UniqueFd signal_fd = MakeSignalFd();
   InitLogging("raylet", ParseLogLevel(config.log_level, LogLevel::kWarning),
               config.LogDir() + "/raylet.log");

@@ -7,17 +7,20 @@
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 namespace rayc::raylet {
 
 Status SessionFolder::Open() {
-  lock_.Reset(::open((path_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock_.valid()) {
-    return Status::FromErrno("cannot open " + path_ + "/lock", errno);
+  const std::string lock_path = path_ + "/lock";
+  UniqueFd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!lock.valid()) {
+    return Status::FromErrno("cannot open " + lock_path, errno);
   }
-  if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     return Status::AlreadyExists("another raylet runs in " + path_);
   }
+  lock_ = std::move(lock);
   for (const char* name : {"/sockets", "/logs"}) {
     if (::mkdir((path_ + name).c_str(), 0700) != 0 && errno != EEXIST) {
       return Status::FromErrno("cannot make " + path_ + name, errno);

@@ -1,4 +1,4 @@
-// One worker process, as its pool sees it. A struct without behaviour; the table of its states is in
+// One worker process, as its pool sees it. Values without behaviour; the table of its states is in
 // worker_pool.h. The end of a process is told to the world once, as a WorkerEnd.
 #pragma once
 
@@ -50,5 +50,8 @@ struct WorkerEnd {
   int signal = 0;      // 0: ended by itself
   std::string detail;  // one sentence for people
 };
+
+// The detail is for people, e.g. "killed by signal 9 (SIGKILL)".
+WorkerEnd DescribeEnd(const WorkerHandle& worker);
 
 }  // namespace rayc::raylet

@@ -1,10 +1,7 @@
 #include "raylet/worker_pool.h"
 
-#include <sys/wait.h>
-
 #include <algorithm>
 #include <csignal>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -14,11 +11,6 @@ namespace rayc::raylet {
 namespace {
 
 constexpr int64_t kStartRetryMs = 50;  // times the number of failures in a row
-
-std::string SignalText(int signal) {
-  const char* name = ::sigabbrev_np(signal);
-  return std::to_string(signal) + (name == nullptr ? "" : std::string(" (SIG") + name + ")");
-}
 
 // Only the process that was forked for it shall be able to register as a worker.
 uint64_t RandomToken() {
@@ -30,30 +22,6 @@ uint64_t RandomToken() {
 }
 
 }  // namespace
-
-WorkerEnd DescribeEnd(const WorkerHandle& worker) {
-  WorkerEnd end;
-  end.id = worker.id;
-  end.job_id = worker.job_id;
-  end.pid = worker.pid;
-  end.intended = worker.announced;
-  if (!worker.wait_status) {
-    end.detail = worker.pid == 0 ? "never started" : "ended; how is not known";
-  } else if (WIFSIGNALED(*worker.wait_status)) {
-    end.signal = WTERMSIG(*worker.wait_status);
-    end.detail = "killed by signal " + SignalText(end.signal);
-  } else {
-    end.exit_code = WEXITSTATUS(*worker.wait_status);
-    end.detail = "exited with code " + std::to_string(end.exit_code);
-  }
-  if (!worker.announced_detail.empty()) {
-    end.detail += ": " + worker.announced_detail;
-  }
-  if (!worker.kill_reason.empty()) {
-    end.detail += ", ended by rayc: " + worker.kill_reason;
-  }
-  return end;
-}
 
 WorkerPool::WorkerPool(const Clock& clock, WorkerPoolOptions options, ZygoteClient& zygote,
                        WorkerPoolHost& host)

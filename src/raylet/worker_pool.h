@@ -124,7 +124,4 @@ class WorkerPool {
   int64_t no_start_before_ms_ = 0;
 };
 
-// One sentence about the end of a process, e.g. "killed by signal 9 (SIGKILL)".
-WorkerEnd DescribeEnd(const WorkerHandle& worker);
-
 }  // namespace rayc::raylet

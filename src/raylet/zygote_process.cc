@@ -12,7 +12,7 @@
 
 #include "common/logging.h"
 #include "common/unix_socket.h"
-#include "raylet/worker_pool.h"
+#include "raylet/worker_handle.h"
 #include "rpc/convert.h"
 #include "rpc/message.h"
 
@@ -22,6 +22,7 @@ namespace {
 constexpr size_t kMessageBytesMax = 64UL << 10;
 constexpr size_t kOutputTailBytes = 8UL << 10;
 constexpr int64_t kExitStatusWaitMs = 50;
+constexpr int64_t kReadyTimeoutMs = 60'000;
 
 std::vector<char*> Pointers(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
@@ -96,6 +97,10 @@ Status ZygoteProcess::Start(const std::vector<std::string>& argv,
   }
   loop_.AddFd(socket_.get(), EPOLLIN, [this](uint32_t /*events*/) { OnReadable(); });
   loop_.AddFd(output_.get(), EPOLLIN, [this](uint32_t /*events*/) { OnOutput(); });
+  ready_timer_ = loop_.RunAfter(kReadyTimeoutMs, [this] {
+    ready_timer_ = 0;
+    Gone("it did not get ready within a minute");
+  });
   return Status::Ok();
 }
 
@@ -161,6 +166,7 @@ void ZygoteProcess::OnMessage(const fb::ZygoteMessage& message) {
   if (const auto* forked = message.body_as_WorkerForked()) {
     if (forked->fork_token() == 0) {
       ready_ = true;
+      CancelTimer(ready_timer_);
       for (PendingFork& fork : std::exchange(pending_, {})) {
         SendFork(std::move(fork));
       }
@@ -217,11 +223,16 @@ void ZygoteProcess::Gone(const std::string& why) {
           (tail.empty() ? "" : "; it wrote: " + tail));
 }
 
+void ZygoteProcess::CancelTimer(EventLoop::TimerId& timer) {
+  if (timer != 0) {
+    loop_.CancelTimer(std::exchange(timer, 0));
+  }
+}
+
 void ZygoteProcess::Abandon() {
   gone_ = true;
-  if (status_timer_ != 0) {
-    loop_.CancelTimer(std::exchange(status_timer_, 0));
-  }
+  CancelTimer(status_timer_);
+  CancelTimer(ready_timer_);
   for (UniqueFd* fd : {&socket_, &output_}) {
     if (fd->valid()) {
       loop_.RemoveFd(fd->get());

@@ -56,6 +56,7 @@ class ZygoteProcess {
   void OnMessage(const fb::ZygoteMessage& message);
   void OnOutput();
   void Gone(const std::string& why);
+  void CancelTimer(EventLoop::TimerId& timer);
 
   EventLoop& loop_;
   ZygoteEvents events_;
@@ -65,7 +66,9 @@ class ZygoteProcess {
   std::string output_tail_;   // bounded
   bool ready_ = false;
   bool gone_ = false;
-  EventLoop::TimerId status_timer_ = 0;  // 0: does not run
+  // 0: does not run.
+  EventLoop::TimerId ready_timer_ = 0;
+  EventLoop::TimerId status_timer_ = 0;
   std::deque<PendingFork> pending_;  // bounded by WorkerPoolOptions::starting_max
 };
 

@@ -35,12 +35,6 @@ def follow_environment() -> None:
         set_threads(wanted)
 
 
-def follow_cpus(num_cpus: float) -> None:
-    """Set the number for a task or actor that holds so many CPUs, unless the user did."""
-    if wanted_by_environment() is None:
-        set_threads(max(1, int(num_cpus)))
-
-
 _current = 1
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections import ChainMap
 from types import CodeType
-from typing import Any
+from typing import Any, ClassVar
 
 import cloudpickle
 
@@ -23,10 +23,13 @@ def _reduce_code(code: CodeType) -> tuple[Any, ...]:
     return (make, kept, *rest)
 
 
+_OF_CLOUDPICKLE = cloudpickle.Pickler.dispatch_table
+
+
 class CodePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """A cloudpickle.Pickler that keeps the names of source files."""
 
-    dispatch_table = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
+    dispatch_table: ClassVar[Any] = ChainMap({CodeType: _reduce_code}, _OF_CLOUDPICKLE)
 
 
 def dumps(value: Any) -> bytes:

@@ -129,12 +129,19 @@ class LogPrinter:
     def __init__(self, core: CoreWorker, quiet: bool = False) -> None:
         self._core = core
         self._quiet = quiet
-        self._deduplicator = Deduplicator() if flag("DEDUP_LOGS", True) else None
         self._thread = threading.Thread(target=self._run, name="rayc-log-printer", daemon=True)
+        # Held from taking lines until they are printed, so that who holds it knows that all
+        # that was taken is printed. Guards the deduplicator.
+        self._lock = threading.RLock()
+        self._deduplicator = Deduplicator() if flag("DEDUP_LOGS", True) else None
 
     def start(self) -> None:
         """Begin to print."""
         self._thread.start()
+
+    def flush(self) -> None:
+        """Print what has arrived."""
+        self._print_arrived()
 
     def finish(self) -> None:
         """Wait until all is printed; the core worker has been shut down."""
@@ -142,33 +149,46 @@ class LogPrinter:
             self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            lines = self._core.take_logs(self._wait_ms())
-            if lines is None:
-                break
-            if not self._quiet:
-                self._print([Line(*line) for line in lines])
-        if not self._quiet and self._deduplicator is not None:
-            self._write(self._deduplicator.all())
+        going_on = True
+        while going_on:
+            self._wait(self._wait_ms())
+            going_on = self._print_arrived()
+        with self._lock:
+            if self._deduplicator is not None:
+                self._write(self._deduplicator.all())
+
+    def _wait(self, timeout_ms: int) -> None:
+        wait_logs = getattr(self._core, "wait_logs", None)
+        if wait_logs is not None:
+            wait_logs(timeout_ms)
+        else:
+            time.sleep(min(timeout_ms, 10) / 1000)
 
     def _wait_ms(self) -> int:
-        due = self._deduplicator.next_expiry() if self._deduplicator is not None else None
+        with self._lock:
+            due = self._deduplicator.next_expiry() if self._deduplicator is not None else None
         if due is None:
             return _WAIT_MS
         return min(_WAIT_MS, max(1, int((due - time.monotonic()) * 1000) + 1))
 
-    def _print(self, lines: list[Line]) -> None:
-        out: list[tuple[Line, int]] = []
-        if self._deduplicator is None:
-            out = [(line, 1) for line in lines]
-        else:
-            now = time.monotonic()
-            out = self._deduplicator.expired(now)
-            for line in lines:
-                out += self._deduplicator.add(line, now)
-        self._write(out)
+    def _print_arrived(self) -> bool:
+        """Take lines and print them; return whether there can be more."""
+        with self._lock:
+            taken = self._core.take_logs(0)
+            lines = [Line(*line) for line in taken or ()]
+            if self._deduplicator is None:
+                self._write([(line, 1) for line in lines])
+            else:
+                now = time.monotonic()
+                out = self._deduplicator.expired(now)
+                for line in lines:
+                    out += self._deduplicator.add(line, now)
+                self._write(out)
+            return taken is not None
 
     def _write(self, lines: list[tuple[Line, int]]) -> None:
+        if self._quiet:
+            return
         for is_stderr, stream in ((False, sys.stdout), (True, sys.stderr)):
             chosen = [(line, count) for line, count in lines if line.is_stderr is is_stderr]
             if not chosen or stream is None:

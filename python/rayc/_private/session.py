@@ -119,6 +119,11 @@ class Session:
             "node_id": self._core.node_id.hex(),
         }
 
+    def flush_logs(self) -> None:
+        """Print what has arrived of what workers print."""
+        if self._printer is not None:
+            self._printer.flush()
+
     def end(self) -> None:
         """End the cluster, wait for it, print what it still had to say, remove the folder."""
         try:

@@ -10,12 +10,15 @@ import os
 import pickle
 import sys
 import threading
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from rayc import _raylet, exceptions
 from rayc._private.environment import flag
 from rayc._private.function_manager import FunctionActorManager
 from rayc._raylet import SCRIPT_MODE, WORKER_MODE, ActorID, CoreWorker, JobID
+
+if TYPE_CHECKING:
+    from rayc._private.task_environment import TaskEnvironment
 
 
 class JobSettings(TypedDict, total=False):
@@ -195,6 +198,27 @@ def _before_first_task(job_id: JobID, job_config: bytes) -> None:
     os.environ.update(settings.get("env_vars", {}))
 
 
+_task_environment: TaskEnvironment | None = None
+
+
+def _apply_resources(resources: dict[str, float], instances: dict[str, list[int]]) -> None:
+    """Set what follows from the resources of the task that is about to run."""
+    global _task_environment
+    if _task_environment is None:
+        from rayc._private.task_environment import TaskEnvironment
+
+        _task_environment = TaskEnvironment()
+    names = global_worker.job_settings.get("visible_gpus")
+    _task_environment.apply(resources, instances, names)
+
+
+def _flush_logs() -> None:
+    """Print what tasks have printed whose results are about to be seen."""
+    session = global_worker.session
+    if session is not None:
+        session.flush_logs()
+
+
 _raylet.install_hooks(
     get_execution_info=global_worker.function_actor_manager.get_execution_info,
     load_actor_class=global_worker.function_actor_manager.load_actor_class,
@@ -203,6 +227,8 @@ _raylet.install_hooks(
     execution_infos=global_worker.function_actor_manager.execution_infos,
     exceptions=exceptions,
     before_first_task=_before_first_task,
+    flush_logs=_flush_logs,
+    apply_resources=_apply_resources,
 )
 
 

@@ -4,14 +4,16 @@
 
 #include <Python.h>
 
-#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -99,6 +101,16 @@ inline Status GetNodes(CoreWorker& core, std::vector<core_worker::NodeRecord>* n
 
 inline Status GetJobConfig(CoreWorker& core, const JobId& job, std::string* config) {
   return Unwrap(core.GetJobConfig(job), config);
+}
+
+// Waits until there are lines to take, or the time is over, or all is shut down.
+template <typename Core>
+void WaitLogs(Core& core, int64_t timeout_ms) {
+  if constexpr (requires { core.WaitLogs(timeout_ms); }) {
+    core.WaitLogs(timeout_ms);
+  } else {
+    std::this_thread::sleep_for(std::chrono::milliseconds(timeout_ms < 20 ? timeout_ms : 20));
+  }
 }
 
 // ---- messages ----
@@ -239,6 +251,10 @@ class ReadyQueue {
     arrived_.wait(lock, [this] { return !ready_.empty() || closed_; });
     return std::exchange(ready_, {});
   }
+  bool closed() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return closed_;
+  }
   void Close() {
     const std::lock_guard<std::mutex> lock(mutex_);
     closed_ = true;
@@ -257,7 +273,17 @@ inline std::shared_ptr<ReadyQueue> NewReadyQueue() { return std::make_shared<Rea
 // Puts the id into the queue once the object is ready.
 template <typename Core>
 Status WatchObject(Core& core, const ObjectId& id, std::shared_ptr<ReadyQueue> queue) {
-  return core.WhenReady(id, [queue = std::move(queue), id] { queue->Push(id); });
+  if constexpr (requires { core.WhenReady(id, std::function<void()>()); }) {
+    return core.WhenReady(id, [queue = std::move(queue), id] { queue->Push(id); });
+  } else {
+    std::thread([&core, id, queue = std::move(queue)] {
+      std::vector<bool> ready{false};
+      while (!queue->closed() && core.Wait({id}, 1, 20, &ready).ok() && !ready[0]) {
+      }
+      queue->Push(id);
+    }).detach();
+    return Status::Ok();
+  }
 }
 
 }  // namespace rayc::python

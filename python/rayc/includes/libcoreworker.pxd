@@ -170,6 +170,7 @@ cdef extern from "rayc/includes/bridge.h" namespace "rayc::python" nogil:
     CStatus KvKeys(CCoreWorker&, const string&, const string&, vector[string]*)
     CStatus GetNodes(CCoreWorker&, vector[CNodeRecord]*)
     CStatus GetJobConfig(CCoreWorker&, const CJobId&, string*)
+    void WaitLogs(CCoreWorker&, int64_t)
 
     string PackDescriptor(const CFunctionDescriptor&)
     c_bool UnpackDescriptor(string_view, CFunctionDescriptor*)

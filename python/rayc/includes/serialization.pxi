@@ -57,7 +57,7 @@ cdef class SerializedValue:
         if self._is_pickle:
             self._writer.WriteTo(to)
         else:
-            memcpy(to, PyBytes_AS_STRING(<bytes>self._main), self.size)
+            memcpy(to, self._raw, self.size)
 
 
 cdef SerializedValue serialize(object value):
@@ -66,6 +66,7 @@ cdef SerializedValue serialize(object value):
     if type(value) is bytes:
         made.metadata = RAW_TAG
         made._main = value
+        made._raw = PyBytes_AS_STRING(value)
         made._is_pickle = False
         made.size = PyBytes_GET_SIZE(value)
         return made
@@ -321,3 +322,24 @@ cdef bytes pickle_error(object error, vector[CObjectRefInfo]* nested):
         return cloudpickle_dumps(error, protocol=5)
     finally:
         thread_state.collector = outer
+
+
+# ---- for tests and tools ----
+
+def serialize_to_bytes(value):
+    """Return (tag, bytes) of a value, as it would be stored."""
+    cdef CObjectValue stored
+    if not encode_plain(value, &stored):
+        stored = to_heap(serialize(value))
+    return (
+        to_bytes(stored.metadata),
+        PyBytes_FromStringAndSize(<const char*>stored.data.get().data(), stored.data.get().size()),
+    )
+
+
+def deserialize_from_bytes(bytes tag not None, bytes data not None):
+    """Return the value that is stored so, or raise the error that it stands for."""
+    cdef CObjectValue stored
+    stored.data = CopyToHeap(view_of(data))
+    stored.metadata = to_string(tag)
+    return deserialize(stored, CObjectId())

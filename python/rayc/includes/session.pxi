@@ -14,7 +14,7 @@ cdef list session_names = ["(no session)"]  # by generation
 cdef int refuse_fork() except -1:
     raise RuntimeError(
         f"This process (pid {os.getpid()}) is a fork of process {fork_state.owner_pid}, which owns "
-        f"the rayc session {session_names[-1]!r}. A fork cannot use it: start the child with the "
+        f"the rayc session {session_names[len(session_names) - 1]!r}. A fork cannot use it: start the child with the "
         "'spawn' method, or use tasks."
     )
 

@@ -5,9 +5,11 @@ cdef string KWARG_NAMES_TAG = b"k"  # marks an argument 0 that holds the names o
 
 cdef CResourceSet resource_set(dict amounts) except *:
     cdef CResourceSet resources
+    cdef bytes key
     if amounts:
         for name, amount in amounts.items():
-            resources.Set(view_of(name.encode()), ToFixedPoint(amount))
+            key = name.encode()
+            resources.Set(view_of(key), ToFixedPoint(amount))
     return resources
 
 

@@ -194,7 +194,7 @@ class PlasmaClient:
         self._client.delete(list(object_ids))
 
     def list(self) -> dict[ObjectID, dict[str, Any]]:
-        """What is in the store, by id: data_size, metadata_size, ref_count, state, created_by_pid."""
+        """What is in the store: by id, its data_size, metadata_size, ref_count, state and maker."""
         return self._client.list()
 
     def store_capacity(self) -> int:

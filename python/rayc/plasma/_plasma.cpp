@@ -2,12 +2,12 @@
 //
 //   Client        shares the C++ client; buffers made by it keep what they need of it.
 //   PlasmaBuffer  of a get: one pin, for as long as it or any view of it (memoryview, numpy array)
-//                 lives. Of a create: room being written, writable until seal, which turns it into a
-//                 pinned read-only one in the same step. Views that were taken before seal cannot be
-//                 made read-only any more; nobody should write through them.
+//                 lives. Of a create: room being written, writable until seal, which turns it into
+//                 a pinned read-only one in the same step. Views that were taken before seal cannot
+//                 be made read-only any more; nobody should write through them.
 //
-// Calls that go to the store release the GIL. Destructors never wait for the store. The exceptions are
-// made when the module is loaded, and live as long as the process.
+// Calls that go to the store release the GIL. Destructors never wait for the store. The exceptions
+// are made when the module is loaded, and live as long as the process.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -44,13 +44,24 @@ PyObject* g_connection_error = nullptr;
 [[noreturn]] void Raise(const Status& status) {
   PyObject* type = PyExc_OSError;
   switch (status.code()) {
-    case StatusCode::kAlreadyExists: type = g_object_exists; break;
-    case StatusCode::kNotFound: type = g_object_nonexistent; break;
-    case StatusCode::kOutOfMemory: type = g_store_full; break;
+    case StatusCode::kAlreadyExists:
+      type = g_object_exists;
+      break;
+    case StatusCode::kNotFound:
+      type = g_object_nonexistent;
+      break;
+    case StatusCode::kOutOfMemory:
+      type = g_store_full;
+      break;
     case StatusCode::kDisconnected:
-    case StatusCode::kVersionMismatch: type = g_connection_error; break;
-    case StatusCode::kInvalidArgument: type = PyExc_ValueError; break;
-    default: break;
+    case StatusCode::kVersionMismatch:
+      type = g_connection_error;
+      break;
+    case StatusCode::kInvalidArgument:
+      type = PyExc_ValueError;
+      break;
+    default:
+      break;
   }
   PyErr_SetString(type, status.message().c_str());
   throw py::error_already_set();
@@ -201,8 +212,12 @@ class PyClient {
   }
 
   void Disconnect() {
-    // Waits and calls of other threads end; what is being written is aborted when its last view goes.
-    const auto client = Use();
+    if (!connected_) {
+      return;
+    }
+    // Waits and calls of other threads end; what is being written is aborted when its last view
+    // goes.
+    const auto client = client_;
     creations_.clear();
     connected_ = false;
     const py::gil_scoped_release release;
@@ -273,9 +288,9 @@ class PyClient {
     const SteadyClock clock;
     const int64_t start_ms = clock.NowMs();
     while (!missing.empty()) {
-      const int64_t left_ms =
-          timeout_ms < 0 ? kWaitSliceMs
-                         : std::max<int64_t>(timeout_ms - (clock.NowMs() - start_ms), 0);
+      const int64_t left_ms = timeout_ms < 0
+                                  ? kWaitSliceMs
+                                  : std::max<int64_t>(timeout_ms - (clock.NowMs() - start_ms), 0);
       Fetch(missing, places, std::min(left_ms, kWaitSliceMs), &values);
       if (PyErr_CheckSignals() != 0) {
         throw py::error_already_set();
@@ -292,9 +307,9 @@ class PyClient {
     py::list result(ids.size());
     for (size_t i = 0; i < ids.size(); ++i) {
       if (values[i]) {
-        result[i] = py::make_tuple(
-            py::bytes(values[i]->metadata),
-            py::cast(std::make_unique<PlasmaBuffer>(std::move(values[i]->data))));
+        result[i] =
+            py::make_tuple(py::bytes(values[i]->metadata),
+                           py::cast(std::make_unique<PlasmaBuffer>(std::move(values[i]->data))));
       } else {
         result[i] = py::none();
       }
@@ -359,8 +374,8 @@ class PyClient {
     return client_;
   }
 
-  void Fetch(const std::vector<ObjectId>& ids, const std::vector<size_t>& places, int64_t timeout_ms,
-             std::vector<std::optional<ObjectValue>>* values) {
+  void Fetch(const std::vector<ObjectId>& ids, const std::vector<size_t>& places,
+             int64_t timeout_ms, std::vector<std::optional<ObjectValue>>* values) {
     const auto client = Use();
     auto got = [&] {
       const py::gil_scoped_release release;
@@ -408,8 +423,8 @@ PYBIND11_MODULE(_plasma, m) {
   g_object_exists = NewException(m, "PlasmaObjectExists", error.ptr());
   g_object_nonexistent = NewException(m, "PlasmaObjectNonexistent", error.ptr());
   g_store_full = NewException(m, "PlasmaStoreFull", error.ptr());
-  g_connection_error = NewException(
-      m, "PlasmaConnectionError", py::make_tuple(error, py::handle(PyExc_ConnectionError)).ptr());
+  g_connection_error = NewException(m, "PlasmaConnectionError",
+                                    py::make_tuple(error, py::handle(PyExc_ConnectionError)).ptr());
 
   py::class_<ObjectId>(m, "ObjectID")
       .def(py::init(&IdFromBytes), py::arg("object_id"))
@@ -418,9 +433,10 @@ PYBIND11_MODULE(_plasma, m) {
       .def("hex", &ObjectId::Hex)
       .def_static("size", [] { return ObjectId::kSize; })
       .def("__hash__", &ObjectId::Hash)
-      .def("__eq__", [](const ObjectId& id, const py::object& other) {
-        return py::isinstance<ObjectId>(other) && id == other.cast<const ObjectId&>();
-      })
+      .def("__eq__",
+           [](const ObjectId& id, const py::object& other) {
+             return py::isinstance<ObjectId>(other) && id == other.cast<const ObjectId&>();
+           })
       .def("__repr__", [](const ObjectId& id) { return "ObjectID(" + id.Hex() + ")"; })
       .def("__reduce__", [](const ObjectId& id) {
         return py::make_tuple(py::type::of<ObjectId>(),
@@ -428,15 +444,15 @@ PYBIND11_MODULE(_plasma, m) {
       });
 
   py::class_<PlasmaBuffer>(m, "PlasmaBuffer", py::custom_type_setup([](PyHeapTypeObject* type) {
+                             type->ht_type.tp_as_buffer = &type->as_buffer;
                              type->as_buffer.bf_getbuffer = GetBuffer;
                              type->as_buffer.bf_releasebuffer = ReleaseBuffer;
                            }))
       .def("__len__", &PlasmaBuffer::size)
       .def_property_readonly("size", &PlasmaBuffer::size)
-      .def_property_readonly("address",
-                             [](const PlasmaBuffer& buffer) {
-                               return reinterpret_cast<uintptr_t>(buffer.data());
-                             })
+      .def_property_readonly(
+          "address",
+          [](const PlasmaBuffer& buffer) { return reinterpret_cast<uintptr_t>(buffer.data()); })
       .def_property_readonly("is_mutable", &PlasmaBuffer::writable)
       .def("write", &PlasmaBuffer::Write, py::arg("offset"), py::arg("data"))
       .def("to_pybytes", [](const PlasmaBuffer& buffer) {

@@ -12,6 +12,8 @@ namespace {
 
 using testing::HasSubstr;
 
+constexpr uint64_t kStoreBytes = 64U << 10;
+constexpr uint64_t kSmallStoreBytes = 16U << 10;
 constexpr ClientNumber kMaker = 1;
 constexpr ClientNumber kReader = 2;
 
@@ -34,7 +36,7 @@ class ObjectTableTest : public testing::Test {
     return id;
   }
 
-  ObjectTable table_{64 * 1024};
+  ObjectTable table_{kStoreBytes};
 };
 
 TEST_F(ObjectTableTest, IsSeenFromSealOn) {
@@ -179,7 +181,7 @@ class ObjectTableHistory : public testing::TestWithParam<uint32_t> {};
 
 TEST_P(ObjectTableHistory, KeepsTheInvariants) {
   std::mt19937 random(GetParam());
-  ObjectTable table(64 * 256);
+  ObjectTable table(kSmallStoreBytes);
   std::vector<ObjectId> ids(12);
   for (auto& id : ids) id = ObjectId::FromRandom();
   std::vector<ClientNumber> clients;
@@ -193,11 +195,16 @@ TEST_P(ObjectTableHistory, KeepsTheInvariants) {
     const ObjectId& id = ids[random() % ids.size()];
     const ClientNumber client = clients[random() % clients.size()];
     switch (random() % 16) {
-      case 0: case 1: case 2: case 3:
+      case 0:
+      case 1:
+      case 2:
+      case 3:
         (void)table.Create(client, id, random() % 2000, "",
                            random() % 3 == 0 ? WorkerId::FromRandom() : WorkerId());
         break;
-      case 4: case 5: case 6: {
+      case 4:
+      case 5:
+      case 6: {
         ClientNumber maker = client;
         uint64_t offset = 0;
         table.ForEach([&](const ObjectEntry& entry) {
@@ -212,11 +219,16 @@ TEST_P(ObjectTableHistory, KeepsTheInvariants) {
         }
         break;
       }
-      case 7: (void)table.Abort(client, id); break;
-      case 8: case 9: case 10:
+      case 7:
+        (void)table.Abort(client, id);
+        break;
+      case 8:
+      case 9:
+      case 10:
         if (const ObjectEntry* entry = table.Pin(client, id)) pins.emplace(client, entry->offset);
         break;
-      case 11: case 12:
+      case 11:
+      case 12:
         if (!pins.empty()) {
           auto it = pins.begin();
           std::advance(it, random() % pins.size());
@@ -224,7 +236,9 @@ TEST_P(ObjectTableHistory, KeepsTheInvariants) {
           pins.erase(it);
         }
         break;
-      case 13: table.Delete(id); break;
+      case 13:
+        table.Delete(id);
+        break;
       case 14: {
         std::vector<WorkerId> owners;
         table.ForEach([&](const ObjectEntry& entry) { owners.push_back(entry.owner); });
@@ -237,7 +251,7 @@ TEST_P(ObjectTableHistory, KeepsTheInvariants) {
           pins.erase(client);
           std::erase(clients, client);
         } else {
-          table.Release(client, random() % (64 * 256));  // made up, or perhaps not
+          table.Release(client, random() % kSmallStoreBytes);  // made up, or perhaps not
           const std::string wrong = table.CheckInvariants();
           ASSERT_EQ(wrong, "");
         }
@@ -249,7 +263,7 @@ TEST_P(ObjectTableHistory, KeepsTheInvariants) {
   for (const ClientNumber client : clients) table.DropClient(client);
   for (const ObjectId& id : ids) table.Delete(id);
   EXPECT_EQ(table.object_count(), 0U);
-  EXPECT_EQ(table.allocator().largest_free_run_bytes(), 64U * 256);
+  EXPECT_EQ(table.allocator().largest_free_run_bytes(), kSmallStoreBytes);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, ObjectTableHistory, testing::Range(1U, 9U));

@@ -1,5 +1,5 @@
-// The store and its clients over a real socket, the store's loop in a thread of the test. Clients that
-// must die in the middle are processes of their own, forked before that thread starts.
+// The store and its clients over a real socket, the store's loop in a thread of the test. Clients
+// that must die in the middle are processes of their own, forked before that thread starts.
 #include "plasma/store.h"
 
 #include <fcntl.h>
@@ -213,6 +213,8 @@ TEST_F(StoreTest, ErrorsOfTheCaller) {
   EXPECT_EQ(other->Create(id, 8, "", WorkerId()).error().code(), StatusCode::kAlreadyExists);
   EXPECT_EQ(other->Seal(id).code(), StatusCode::kInvalidArgument);
   EXPECT_FALSE(GetOne(*other, id));
+  client->AbortLater(id);
+  ASSERT_TRUE(client->Create(id, 8, "", WorkerId()));
   EXPECT_TRUE(client->Abort(id).ok());
   EXPECT_EQ(client->Abort(id).code(), StatusCode::kNotFound);
   ASSERT_TRUE(client->Create(id, 8, "", WorkerId()));
@@ -486,7 +488,8 @@ TEST_F(StoreTest, MemoryGoesBackWhenTheStoreIsEmptyForAWhile) {
       char name[64];
       const std::string link = "/proc/self/fd/" + std::to_string(fd);
       const ssize_t length = ::readlink(link.c_str(), name, sizeof(name));
-      if (length > 0 && std::string_view(name, static_cast<size_t>(length)).starts_with("/memfd:rayc") &&
+      if (length > 0 &&
+          std::string_view(name, static_cast<size_t>(length)).starts_with("/memfd:rayc") &&
           ::fstat(fd, &info) == 0) {
         bytes = static_cast<uint64_t>(info.st_blocks) * 512;
       }
@@ -655,7 +658,8 @@ TEST_F(StoreTest, RandomBytesAndRandomFramesDoNoHarm) {
         method = Method::kPlasmaCreate;
         const auto object_id = id_or_garbage(builder);
         const uint64_t bytes = random() % 3 != 0 ? random() % 10000 : ~0ULL - random() % 100;
-        builder.Finish(fb::CreatePlasmaCreate(builder, object_id, bytes, 0, id_or_garbage(builder)));
+        builder.Finish(
+            fb::CreatePlasmaCreate(builder, object_id, bytes, 0, id_or_garbage(builder)));
         break;
       }
       case 1: {
@@ -685,7 +689,8 @@ TEST_F(StoreTest, RandomBytesAndRandomFramesDoNoHarm) {
         method = Method::kPlasmaContains;
         builder.Finish(fb::CreatePlasmaContains(builder, id_or_garbage(builder)));
         break;
-      default: BuildEmpty(builder);
+      default:
+        BuildEmpty(builder);
     }
     const FrameKind kind = random() % 32 == 0 ? FrameKind::kOneWay : FrameKind::kRequest;
     std::string frame = OneFrame(method, kind, builder);

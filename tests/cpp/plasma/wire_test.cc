@@ -123,7 +123,8 @@ TEST(ByteSizeTest, ReadsWhatPeopleWrite) {
   EXPECT_EQ(ParseByteSize("64KiB"), 64U << 10);
   EXPECT_EQ(ParseByteSize("64kb"), 64U << 10);
   EXPECT_EQ(ParseByteSize("12B"), 12U);
-  for (const char* wrong : {"", "G", "-1", "0", "2X", "2GG", "1e9", "nan", "inf", "9999999T", " 1"}) {
+  for (const char* wrong :
+       {"", "G", "-1", "0", "2X", "2GG", "1e9", "nan", "inf", "9999999T", " 1"}) {
     EXPECT_EQ(ParseByteSize(wrong), std::nullopt) << wrong;
   }
   EXPECT_EQ(FormatBytes(1), "1 byte");

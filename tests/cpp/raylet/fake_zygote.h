@@ -125,7 +125,7 @@ class FakeWorker {
       });
       return;
     } else if (verb == "disconnect") {
-      raylet_->Close();
+      raylet_->channel()->Detach();
       ::pause();
     }
     responder.Reply(fb::PushTaskReplyT());

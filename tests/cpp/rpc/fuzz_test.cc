@@ -78,7 +78,7 @@ TEST(FuzzTest, BrokenFramesHurtTheirSenderOnly) {
   WireWorkerClient good(*channel);
   Fuzzer fuzzer(path, Samples());
   for (int round = 0; round < 30; ++round) {
-    fuzzer.Run(1'000);
+    fuzzer.Run(3'000);
     const bool answered = Await<bool>([&](auto done) {
       good.PushTask(fb::PushTaskT(), [done](Result<const fb::PushTaskReply*> reply) {
         done(reply.has_value());
