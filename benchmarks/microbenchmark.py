@@ -16,6 +16,7 @@ import importlib
 import importlib.util
 import json
 import os
+import secrets
 import statistics
 import subprocess
 import sys
@@ -89,6 +90,21 @@ def in_its_python(engine: str, options: argparse.Namespace, folder: str) -> dict
     return entry
 
 
+def ray_variables(folder: Path) -> dict[str, str]:
+    """Return the environment in which Ray leaves nothing outside of a folder, and tells no one.
+
+    By default it leaves its session folder, and a token in the user's home.
+    """
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    return {
+        "RAY_TMPDIR": str(folder),
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
 def comparison(rayc: list[Reading], ray: list[Reading]) -> Iterator[str]:
     """Yield a table: both engines, and rayc's figure over Ray's."""
     yield f"{'':46}{'rayc':>12}{'Ray':>12}{'rayc/Ray':>10}"
@@ -118,8 +134,7 @@ def main() -> int:
     options = parse_arguments()
     engines: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        # Ray leaves its session folder: let it go with ours. Nor is anyone to be told of us.
-        os.environ.update(RAY_TMPDIR=folder, RAY_USAGE_STATS_ENABLED="0")
+        os.environ.update(ray_variables(Path(folder)))
         if options.engine == "both":
             for engine in ENGINES:
                 print(f"\n{engine}", flush=True)

@@ -99,6 +99,9 @@ class PythonFunctionDescriptor:
 class TaskSpecification:
     """Read-only view of a task."""
 
+    @staticmethod
+    def from_bytes(message: bytes) -> TaskSpecification: ...
+    def to_bytes(self) -> bytes: ...
     @property
     def task_id(self) -> TaskID: ...
     @property
@@ -236,15 +239,24 @@ class CoreWorker:
     def get_nodes(self) -> list[dict[str, Any]]: ...
 
     # the current task (of the calling thread); nil / "" / None where there is none
+    def get_current_task_spec(self) -> TaskSpecification | None: ...
     def get_current_task_id(self) -> TaskID: ...
     def get_current_actor_id(self) -> ActorID: ...
     def get_current_task_name(self) -> str: ...
     def get_assigned_instances(self) -> dict[str, list[int]]: ...
+    def get_assigned_resources(self) -> dict[str, float]: ...
     def get_job_config(self, job_id: JobID) -> bytes: ...
 
     # the life of the process
     def run_task_loop(self) -> None:
-        """A worker's main thread: executes tasks until it is told to leave."""
+        """A worker's main thread: executes tasks until it is told to leave.
+
+        Raises SystemExit with the exit code if that is not 0, and what a signal handler raised.
+        """
+    def exit_detail(self) -> str:
+        """Why the task loop ended, for people."""
+    def wait_logs(self, timeout_ms: int) -> None:
+        """Driver: waits until there are lines to take, or the time is over, or all is shut down."""
     def take_logs(self, timeout_ms: int) -> list[tuple[str, int, bool, str]] | None:
         """Driver: (name, pid, is_stderr, line) of workers, waiting at most timeout_ms for the first
         (GIL released). None once the worker is shut down."""
@@ -283,4 +295,13 @@ def install_hooks(
     execution_infos: dict[Any, Any],
     exceptions: Any,
     before_first_task: Callable[[JobID, bytes], None],
+    # Prints what has arrived of workers' output; called before a get or wait returns results of
+    # tasks that printed.
+    flush_logs: Callable[[], None] | None = None,
+    # (resources, instances): before a task or actor that holds others than the last one.
+    apply_resources: Callable[[dict[str, float], dict[str, list[int]]], None] | None = None,
 ) -> None: ...
+
+# For tests and tools: a value as it would be stored, (tag, bytes), and back.
+def serialize_to_bytes(value: Any) -> tuple[bytes, bytes]: ...
+def deserialize_from_bytes(tag: bytes, data: bytes) -> Any: ...

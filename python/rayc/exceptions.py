@@ -660,7 +660,8 @@ class RaySystemError(_StatefulError):
         super().__init__(f"System error: {client_exc}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (type(self), self.args, {**self.__dict__, "client_exc": str(self.client_exc)})
+        state = {**self.__dict__, "client_exc": str(self.client_exc)}  # which may be anything
+        return _restore, (type(self), self.args, state)
 
 
 class StreamingGeneratorReplayInconsistentError(RaySystemError):

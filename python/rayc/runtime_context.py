@@ -45,6 +45,17 @@ class RuntimeContext:
             return None
         return _core("task").get_current_task_name() or None
 
+    def get_task_function_name(self) -> str | None:
+        """Return the name of the task's function or method, with its module."""
+        if self._warn_on_driver("get_task_function_name"):
+            return None
+        spec = _core("task").get_current_task_spec()
+        if spec is None:
+            return None
+        code = spec.function_descriptor
+        parts = (code.module_name, code.class_name, code.function_name)
+        return ".".join(part for part in parts if part)
+
     def get_actor_id(self) -> str | None:
         """Return the id of the actor whose method this is; None elsewhere."""
         actor_id = _core("actor").get_current_actor_id()
@@ -64,10 +75,7 @@ class RuntimeContext:
         """
         if global_worker.mode == SCRIPT_MODE:
             raise AssertionError("get_assigned_resources() is for tasks and actors, not the driver")
-        read = getattr(_core("task"), "get_assigned_resources", None)
-        if read is None:
-            raise NotImplementedError("get_assigned_resources() is not there yet")
-        return dict(read())
+        return _core("task").get_assigned_resources()
 
     def get_accelerator_ids(self) -> dict[str, list[str]]:
         """Return the ids of the accelerators that this task or actor was given."""

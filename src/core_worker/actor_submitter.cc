@@ -69,7 +69,11 @@ void ActorSubmitter::OnReply(const ActorId& id, const TaskId& call) {
 }
 
 void ActorSubmitter::OnUpdate(const ActorUpdate& update) {
-  Actor& actor = actors_[update.actor_id];
+  const auto it = actors_.find(update.actor_id);
+  if (it == actors_.end()) {
+    return;  // forgotten
+  }
+  Actor& actor = it->second;
   if (actor.view == View::kDead || update.incarnation < actor.incarnation) {
     return;
   }
@@ -171,6 +175,16 @@ void ActorSubmitter::Kill(const ActorId& id, const ObjectValue& error) {
     actor.error = error;
     FailAll(actor);
   }
+}
+
+bool ActorSubmitter::Forget(const ActorId& id) {
+  const auto it = actors_.find(id);
+  if (it == actors_.end() || !it->second.queue.empty() || !it->second.in_flight.empty()) {
+    return false;
+  }
+  const bool was_followed = it->second.subscribed && it->second.view != View::kDead;
+  actors_.erase(it);
+  return was_followed;
 }
 
 bool ActorSubmitter::IsDead(const ActorId& id) const {

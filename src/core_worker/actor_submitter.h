@@ -67,10 +67,15 @@ class ActorSubmitter {
   // The actor never came into being (its creation failed here, before the GCS knew of it).
   void Kill(const ActorId& actor, const ObjectValue& error);
 
+  // Nobody here will call the actor any more, as far as known. Nothing happens while calls are
+  // pending. True if there were updates to come that are not wanted any more.
+  bool Forget(const ActorId& actor);
+
   bool IsDead(const ActorId& actor) const;
   // Where it is, if it is alive.
   const Address* AddressOf(const ActorId& actor) const;
   size_t num_pending(const ActorId& actor) const;
+  size_t num_actors() const { return actors_.size(); }
 
  private:
   enum class View { kUnknown, kPending, kAlive, kDisconnected, kRestarting, kDead };

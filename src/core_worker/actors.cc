@@ -79,6 +79,7 @@ void CoreWorker::RegisterActor(const TaskId& creation) {
       return;
     }
     own->second->registered = true;
+    Settle(own->second->registration, status);
     if (status.ok()) {
       actor_submitter_.Follow(actor);
       if (own->second->out_of_scope && !own->second->detached) {
@@ -91,13 +92,16 @@ void CoreWorker::RegisterActor(const TaskId& creation) {
         FailTask(*spec, MakeErrorValue(status));
       }
     }
-    if (const auto registration = own->second->registration) {
-      registration->status = status;
-      registration->done.store(true);
-      drainer_.Notify();
-    }
     ProcessDeferred();
   });
+}
+
+void CoreWorker::Settle(const std::shared_ptr<Registration>& registration, const Status& status) {
+  if (registration != nullptr && !registration->done.load()) {
+    registration->status = status;
+    registration->done.store(true);
+    drainer_.Notify();
+  }
 }
 
 Status CoreWorker::SubmitActorTask(const ActorId& actor, const TaskOptions& options,
@@ -171,17 +175,37 @@ void CoreWorker::OnActorInfo(const fb::ActorInfo& info) {
     }
   }
   actor_submitter_.OnUpdate(update);
+  const bool is_dead = update.state == ActorUpdate::State::kDead;
   const auto own = own_actors_.find(update.actor_id);
   if (own == own_actors_.end()) {
+    if (is_dead) {
+      unused_actors_.push_back(update.actor_id);
+    }
     return;
   }
-  // The constructor's arguments are kept as long as the constructor may run (again).
-  if (update.state == ActorUpdate::State::kDead ||
-      (update.state == ActorUpdate::State::kAlive && !own->second->restartable)) {
-    FinishTask(own->second->creation);
+  if (is_dead && own->second->out_of_scope) {
+    ForgetOwnActor(update.actor_id);
+  } else if (is_dead ||
+             (update.state == ActorUpdate::State::kAlive && !own->second->restartable)) {
+    FinishTask(TaskId(own->second->creation));
   }
-  if (update.state == ActorUpdate::State::kDead && own->second->out_of_scope) {
-    own_actors_.erase(own);
+}
+
+void CoreWorker::ForgetOwnActor(const ActorId& actor) {
+  const auto own = own_actors_.find(actor);
+  const TaskId creation = own->second->creation;
+  own_actors_.erase(own);
+  unused_actors_.push_back(actor);
+  FinishTask(creation);
+}
+
+// Called when no state machine is at work. An actor that somebody here still holds, or calls, stays.
+void CoreWorker::ForgetActors() {
+  for (const ActorId& actor : std::exchange(unused_actors_, {})) {
+    if (own_actors_.count(actor) == 0 && !references_.Has(ObjectId::ForActorHandle(actor)) &&
+        actor_submitter_.Forget(actor)) {
+      gcs_->UnsubscribeActor(actor);
+    }
   }
 }
 
@@ -195,7 +219,7 @@ void CoreWorker::OnHandlesGone(const ActorId& actor) {
     gcs_->ActorOutOfScope(actor);
   }
   if (actor_submitter_.IsDead(actor)) {
-    own_actors_.erase(own);
+    ForgetOwnActor(actor);
   }
 }
 
@@ -213,6 +237,7 @@ void CoreWorker::PushCall(const Address& address, const ActorSubmitter::CallPtr&
 }
 
 void CoreWorker::FailCall(const ActorSubmitter::CallPtr& call, const ObjectValue& error) {
+  DeleteReturns(*call);
   for (uint32_t i = 0; i < call->num_returns; ++i) {
     StoreReturn(call->ReturnId(i), {error, false, error.data->size()}, {});
   }

@@ -14,6 +14,9 @@ namespace {
 constexpr int kSignalSliceMs = 100;
 constexpr int64_t kConnectTimeoutMs = 30'000;
 constexpr int64_t kShutdownTimeoutMs = 3'000;
+constexpr int64_t kLastRepliesTimeoutMs = 1'000;
+constexpr int kLastRepliesSliceMs = 10;
+constexpr size_t kLogLinesMax = 100'000;  // that nobody takes
 constexpr int64_t kHousekeepingMs = 250;
 
 }  // namespace
@@ -32,7 +35,10 @@ CoreWorker::CoreWorker(CoreWorkerOptions options)
       task_submitter_(clock_, *this),
       actor_submitter_(*this) {}
 
-CoreWorker::~CoreWorker() { Shutdown(); }
+CoreWorker::~CoreWorker() {
+  Shutdown();
+  executor_.JoinPool();
+}
 
 Result<std::unique_ptr<CoreWorker>> CoreWorker::Start(CoreWorkerOptions options) {
   if (options.mode == WorkerMode::kLocal) {
@@ -221,6 +227,7 @@ Status CoreWorker::Await(const std::atomic<bool>& done, int64_t timeout_ms) {
     switch (drainer_.WaitUntil(done, left_ms, kSignalSliceMs)) {
       case Drainer::Outcome::kDone: return Status::Ok();
       case Drainer::Outcome::kTimeout: return {StatusCode::kTimedOut, "the time is over"};
+      case Drainer::Outcome::kStopped: return {StatusCode::kShutdown, "rayc is shutting down"};
       case Drainer::Outcome::kInterrupted:
         if (options_.bridge.check_signals != nullptr) {
           RAYC_RETURN_NOT_OK(options_.bridge.check_signals());
@@ -250,6 +257,9 @@ Status CoreWorker::AwaitStatus(const std::function<void(rpc::StatusCallback)>& c
 Result<std::shared_ptr<plasma::Client>> CoreWorker::Plasma() {
   const MutexLock lock(plasma_mutex_);
   if (plasma_ == nullptr) {
+    if (shutting_down_.load()) {
+      return Err(Status(StatusCode::kShutdown, "rayc is shutting down"));
+    }
     auto client = plasma::Client::Connect(options_.session_dir + "/sockets/plasma");
     if (!client) {
       return Err(client.error());
@@ -346,6 +356,9 @@ void CoreWorker::HandleLogBatch(const fb::LogBatch& batch) {
     logs_.push_back({rpc::FromString(batch.name()), batch.pid(), line->is_stderr(),
                      rpc::FromString(line->text())});
   }
+  while (logs_.size() > kLogLinesMax) {
+    logs_.pop_front();
+  }
   log_arrived_.notify_all();
 }
 
@@ -362,10 +375,7 @@ Status CoreWorker::TakeLogs(int64_t timeout_ms, std::vector<LogLine>* lines) {
   return Status::Ok();
 }
 
-void CoreWorker::Poll() {
-  const std::atomic<bool> never{false};
-  drainer_.WaitUntil(never, 0, 1);
-}
+void CoreWorker::Poll() { drainer_.Poll(); }
 
 // ---- the end ---------------------------------------------------------------------------------
 
@@ -395,7 +405,13 @@ void CoreWorker::Shutdown() {
       drainer_.WaitUntil(shared->done, deadline_ms - clock_.NowMs(), 1'000);
     }
   }
+  executor_.RequestExit(false, "it was shut down");
   drainer_.Stop();
+  // From here on the loop is ours.
+  if (options_.mode == WorkerMode::kWorker) {
+    SendLastReplies();
+  }
+  disconnected_.store(true);
   server_.Shutdown();
   if (gcs_ != nullptr) {
     gcs_->channel()->Detach();
@@ -403,20 +419,52 @@ void CoreWorker::Shutdown() {
   if (raylet_ != nullptr) {
     raylet_->channel()->Detach();
   }
+  std::unordered_map<WorkerId, Peer> peers;
   {
     const MutexLock lock(mutex_);
-    for (auto& [id, peer] : peers_) {
-      peer.client->channel()->Detach();
-    }
-    peers_.clear();
+    peers.swap(peers_);
   }
-  disconnected_.store(true);
+  // Without the lock: the callbacks of calls that get no answer any more take it.
+  for (const auto& [id, peer] : peers) {
+    peer.client->channel()->Detach();
+  }
   {
     const MutexLock lock(log_mutex_);
     log_arrived_.notify_all();
   }
   const MutexLock lock(plasma_mutex_);
   plasma_.reset();
+}
+
+bool CoreWorker::HasUnsent() {
+  const MutexLock lock(mutex_);
+  for (const auto& [id, peer] : peers_) {
+    if (peer.client->channel()->HasUnsent()) {
+      return true;
+    }
+  }
+  return server_.HasUnsent();
+}
+
+// What the tasks have returned that ran last: an owner that does not get it takes us for crashed.
+void CoreWorker::SendLastReplies() {
+  const int64_t deadline_ms = clock_.NowMs() + kLastRepliesTimeoutMs;
+  while ((replies_under_way_.load() > 0 || HasUnsent()) && clock_.NowMs() < deadline_ms) {
+    loop_.RunOnce(kLastRepliesSliceMs);
+  }
+}
+
+CoreWorker::Counts CoreWorker::CountEntries() const {
+  const MutexLock lock(mutex_);
+  Counts counts;
+  counts.references = references_.size();
+  counts.objects = memory_store_.size();
+  counts.awaited_objects = memory_store_.waiting();
+  counts.pending_tasks = pending_.size();
+  counts.leases = task_submitter_.num_leases();
+  counts.actors = std::max(own_actors_.size(), actor_submitter_.num_actors());
+  counts.peers = peers_.size();
+  return counts;
 }
 
 }  // namespace rayc::core_worker

@@ -98,6 +98,9 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   // Values in order. Returns early when one of them is an error: then those not ready have null data.
   // kTimedOut; kInterrupted (a signal handler raised); kInvalidArgument (an id that is unknown here).
   Status Get(const std::vector<ObjectId>& ids, int64_t timeout_ms, std::vector<ObjectValue>* values);
+  // Calls back once, when the object is ready, perhaps at once. Under a lock, in any thread: the
+  // callback must neither block nor call back in here. Not called after Shutdown.
+  Status WhenReady(const ObjectId& id, std::function<void()> callback);
   // Which are ready, once num_ready of them are or the time is over.
   Status Wait(const std::vector<ObjectId>& ids, size_t num_ready, int64_t timeout_ms,
               std::vector<bool>* ready);
@@ -111,6 +114,9 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   Address OwnerOf(const ObjectId& id);
   // One that is being pickled outside of any value of ours: held until this process ends.
   void HoldForever(const ObjectId& id);
+  // References inside a value that the calling thread's task returns: held until its reply, as the
+  // value itself may go before.
+  void HoldUntilReply(const std::vector<ObjectRefInfo>& refs);
 
   // ---- tasks and actors ----
   // The returns hold one local reference each. Arguments by reference need their object_id only.
@@ -148,8 +154,21 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   // Reads what has arrived, without waiting.
   void Poll();
   void AnnounceExit(int exit_code, const std::string& detail);
-  // Disconnects; with owns_cluster ends the cluster first and waits (bounded) until it is gone.
+  // Disconnects; with owns_cluster ends the cluster first and waits (bounded) until it is gone. Calls
+  // that wait in other threads end with kShutdown, and RunTaskLoop ends. Not from a callback.
   void Shutdown();
+
+  // How many of each there are, for tests and for people.
+  struct Counts {
+    size_t references = 0;
+    size_t objects = 0;
+    size_t awaited_objects = 0;
+    size_t pending_tasks = 0;
+    size_t leases = 0;
+    size_t actors = 0;  // that it owns, or calls
+    size_t peers = 0;
+  };
+  Counts CountEntries() const;
 
  private:
   friend class TaskExecutor;
@@ -171,6 +190,10 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
     Status status;
   };
   struct OwnActor;
+  // References that owners do not count for us yet, and what waits until they do.
+  struct Counting {
+    std::vector<std::function<void()>> waiting;
+  };
 
   explicit CoreWorker(CoreWorkerOptions options);
   Status Connect();
@@ -193,6 +216,8 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   void OnWorkerLost(const WorkerId& worker) RAYC_REQUIRES(mutex_);
   std::string OwnerDiedText(const ObjectId& id) RAYC_REQUIRES(mutex_);
   void OnNodeLost(const std::string& why);
+  bool HasUnsent();
+  void SendLastReplies();
 
   // ---- objects (objects.cc) ----
   void StoreReturn(const ObjectId& id, StoredObject object,
@@ -204,6 +229,9 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   void RegisterBorrowed(const std::vector<ObjectRefInfo>& refs, const Address& borrower,
                         const std::function<void()>& when_counted) RAYC_REQUIRES(mutex_);
   void RegisterUnregistered(const std::vector<ObjectRefInfo>& refs) RAYC_REQUIRES(mutex_);
+  // Registrations that came with a value which is not kept.
+  void Unregister(const std::vector<ObjectRefInfo>& refs) RAYC_REQUIRES(mutex_);
+  void ReleaseHeld(const std::vector<ObjectId>& ids);
   void HoldHandedBack(std::vector<ObjectId> ids);
   Status CheckKnown(const ObjectId& id) RAYC_REQUIRES(mutex_);
   Status ReadFromPlasma(const std::vector<ObjectId>& ids, const std::vector<size_t>& which,
@@ -229,6 +257,8 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   void CompleteTask(const TaskSpec& spec, const fb::PushTaskReply& reply) RAYC_REQUIRES(mutex_);
   bool MaybeRetry(const TaskId& id) RAYC_REQUIRES(mutex_);
   void FailTask(const TaskSpec& spec, const ObjectValue& error) RAYC_REQUIRES(mutex_);
+  void FailCreation(const TaskSpec& spec, const ObjectValue& error) RAYC_REQUIRES(mutex_);
+  void DeleteReturns(const TaskSpec& spec) RAYC_REQUIRES(mutex_);
   void FinishTask(const TaskId& id) RAYC_REQUIRES(mutex_);
   static AssignedInstances ReadInstances(
       const flatbuffers::Vector<flatbuffers::Offset<fb::ResourceInstances>>* message);
@@ -248,6 +278,9 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   void RegisterActor(const TaskId& creation) RAYC_REQUIRES(mutex_);
   void OnActorInfo(const fb::ActorInfo& info) RAYC_REQUIRES(mutex_);
   void OnHandlesGone(const ActorId& actor) RAYC_REQUIRES(mutex_);
+  void ForgetOwnActor(const ActorId& actor) RAYC_REQUIRES(mutex_);
+  void ForgetActors() RAYC_REQUIRES(mutex_);
+  void Settle(const std::shared_ptr<Registration>& registration, const Status& status);
   void SubscribeActor(const ActorId& actor) override;
   void PushCall(const Address& address, const ActorSubmitter::CallPtr& call) override
       RAYC_REQUIRES(mutex_);
@@ -274,6 +307,7 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   std::atomic<bool> shutting_down_{false};
   std::atomic<bool> printed_{false};
   std::atomic<uint32_t> next_put_index_{0};
+  std::atomic<size_t> replies_under_way_{0};  // those that wait for somebody else's answer
 
   mutable Mutex mutex_;
   JobId job_id_ RAYC_GUARDED_BY(mutex_);  // a worker's comes with its first task
@@ -288,7 +322,9 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   std::unordered_map<WorkerId, Peer> peers_ RAYC_GUARDED_BY(mutex_);
   std::unordered_set<ObjectId> fetching_ RAYC_GUARDED_BY(mutex_);
   std::vector<ObjectId> plasma_deletes_ RAYC_GUARDED_BY(mutex_);
+  std::unordered_set<std::shared_ptr<Counting>> counting_ RAYC_GUARDED_BY(mutex_);
   std::deque<TaskId> deferred_ RAYC_GUARDED_BY(mutex_);  // dependencies have just become ready
+  std::vector<ActorId> unused_actors_ RAYC_GUARDED_BY(mutex_);  // perhaps; for ProcessDeferred
   std::string node_lost_ RAYC_GUARDED_BY(mutex_);        // why, once the raylet is gone
   // A timer returns idle leases while there are any.
   bool housekeeping_ RAYC_GUARDED_BY(mutex_) = false;

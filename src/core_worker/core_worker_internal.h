@@ -15,7 +15,7 @@ struct CoreWorker::OwnActor {
   bool detached = false;
   bool out_of_scope = false;  // the last handle went before the GCS knew it
   bool restartable = false;
-  TaskId creation;
+  TaskId creation;  // pending as long as the constructor may run (again)
   std::shared_ptr<Registration> registration;
 };
 

@@ -16,6 +16,9 @@ constexpr auto kGlance = std::chrono::milliseconds(1);
 // After so many glances at a waiter that just sits in the loop, the default holder sleeps for good.
 constexpr int kGlancesBeforeParking = 20;
 constexpr int kDefaultSliceMs = 60'000;
+// Poll: how long it waits for the default holder to step back, and how often it looks for more.
+constexpr auto kPollPatience = std::chrono::milliseconds(100);
+constexpr int kPollTurnsMax = 1'000;
 
 int64_t NowMs() { return SteadyClock().NowMs(); }
 
@@ -33,16 +36,19 @@ void Drainer::Start() {
 }
 
 void Drainer::Stop() {
-  if (!thread_.joinable()) {
-    return;
-  }
   {
-    const MutexLock lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_.store(true);
     default_wake_.notify_all();
+    vacant_or_done_.notify_all();
+    loop_.Wake();
+    while (waiters_.load() > 0) {
+      vacant_or_done_.wait(lock.native());
+    }
   }
-  loop_.Wake();
-  thread_.join();
+  if (thread_.joinable()) {
+    thread_.join();
+  }
 }
 
 void Drainer::Notify() {
@@ -72,6 +78,10 @@ Drainer::Outcome Drainer::WaitUntil(const std::atomic<bool>& done, int64_t timeo
   waiters_.fetch_add(1);
   Outcome outcome = Outcome::kDone;
   while (!done.load()) {
+    if (stopping_.load()) {
+      outcome = Outcome::kStopped;
+      break;
+    }
     const int64_t current_ms = NowMs();
     if (current_ms >= deadline_ms) {
       outcome = Outcome::kTimeout;
@@ -104,14 +114,43 @@ Drainer::Outcome Drainer::WaitUntil(const std::atomic<bool>& done, int64_t timeo
       break;
     }
   }
+  LeaveLocked();
+  return outcome;
+}
+
+void Drainer::LeaveLocked() {
   waiters_.fetch_sub(1);
-  if (waiters_.load() > 0) {
+  if (waiters_.load() > 0 || stopping_.load()) {
     vacant_or_done_.notify_all();
   } else if (default_parked_) {
     default_parked_ = false;
     default_wake_.notify_one();
   }
-  return outcome;
+}
+
+void Drainer::Poll() {
+  MutexLock lock(mutex_);
+  waiters_.fetch_add(1);
+  if (holder_ == Holder::kDefault) {
+    yield_.store(true);
+    loop_.Wake();
+    vacant_or_done_.wait_for(lock.native(), kPollPatience,
+                             [this]() RAYC_NO_TSA { return holder_ != Holder::kDefault; });
+  }
+  // Else another waiter is at it.
+  if (holder_ == Holder::kNobody && !stopping_.load()) {
+    holder_ = Holder::kWaiter;
+    ++handovers_;
+    lock.Unlock();
+    draining_thread_.store(std::this_thread::get_id());
+    for (int i = 0; i < kPollTurnsMax && loop_.RunOnce(0) == EventLoop::Poll::kProgress; ++i) {
+    }
+    draining_thread_.store(std::thread::id());
+    lock.Lock();
+    holder_ = Holder::kNobody;
+    ++handovers_;
+  }
+  LeaveLocked();
 }
 
 void Drainer::RunDefault() {

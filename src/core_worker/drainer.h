@@ -22,7 +22,7 @@ namespace rayc::core_worker {
 
 class Drainer {
  public:
-  enum class Outcome { kDone, kTimeout, kInterrupted };
+  enum class Outcome { kDone, kTimeout, kInterrupted, kStopped };
 
   explicit Drainer(EventLoop& loop) : loop_(loop) {}
   ~Drainer() { Stop(); }
@@ -30,13 +30,18 @@ class Drainer {
   Drainer& operator=(const Drainer&) = delete;
 
   void Start();
+  // Ends every wait, and returns once no thread is in one: the loop is the caller's from then on.
+  // Never from within the loop.
   void Stop();
 
   // Waits, as drainer if it can, until `done` is true (kDone), timeout_ms have passed (-1: never), or
   // a signal interrupted the wait (kInterrupted; also returned every slice_ms, because a signal that
-  // came just before the wait leaves no trace: the caller looks and calls again).
+  // came just before the wait leaves no trace: the caller looks and calls again), or Stop (kStopped).
   // Whoever sets `done` calls Notify() afterwards.
   Outcome WaitUntil(const std::atomic<bool>& done, int64_t timeout_ms, int slice_ms);
+
+  // Handles what has arrived already, without waiting for more.
+  void Poll();
 
   void Notify();
 
@@ -44,6 +49,7 @@ class Drainer {
   enum class Holder { kNobody, kDefault, kWaiter };
 
   void RunDefault();
+  void LeaveLocked() RAYC_REQUIRES(mutex_);
 
   EventLoop& loop_;
   std::thread thread_;

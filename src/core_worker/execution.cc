@@ -12,6 +12,11 @@ void CoreWorker::HandlePushTask(const fb::PushTask& request, rpc::Responder resp
   }
   ReceivedTask task;
   task.spec = std::make_shared<TaskSpec>(rpc::FromMessage(*request.spec()));
+  if (task.spec->type == TaskType::kDriver ||
+      (task.spec->type == TaskType::kActorCreation && !task.spec->creation)) {
+    responder.Error(Status::InvalidArgument("this is no task that can be executed"));
+    return;
+  }
   task.assigned = ReadInstances(request.assigned());
   task.job_config = std::string(rpc::BytesView(request.job_config()));
   task.responder = std::move(responder);
@@ -76,8 +81,13 @@ Status CoreWorker::ResolveArguments(const TaskSpec& spec, std::vector<ObjectValu
     RemoveLocalRef(id);
   }
   RAYC_RETURN_NOT_OK(status);
+  // Once one of them has failed, those that are not there are not waited for.
+  const auto failed = std::find_if(fetched.begin(), fetched.end(), [](const ObjectValue& value) {
+    return value.data != nullptr && IsErrorMetadata(value.metadata);
+  });
+  const ObjectValue error = failed == fetched.end() ? ObjectValue() : *failed;
   for (size_t k = 0; k < missing.size(); ++k) {
-    (*values)[missing_where[k]] = std::move(fetched[k]);
+    (*values)[missing_where[k]] = fetched[k].data != nullptr ? std::move(fetched[k]) : error;
   }
   return Status::Ok();
 }
@@ -92,6 +102,7 @@ void CoreWorker::SendTaskReply(const std::shared_ptr<const TaskSpec>& spec,
     std::atomic<size_t> left{1};
     std::vector<ObjectId> held;          // until the reply
     std::vector<ObjectId> handed_back;  // the caller's own: a while longer
+    bool late = false;
   };
   const auto pending = std::make_shared<Pending>();
   pending->responder = std::move(responder);
@@ -108,6 +119,9 @@ void CoreWorker::SendTaskReply(const std::shared_ptr<const TaskSpec>& spec,
       return;
     }
     pending->responder.Reply(pending->reply);
+    if (pending->late) {
+      replies_under_way_.fetch_sub(1);
+    }
     if (pending->held.empty() && pending->handed_back.empty()) {
       return;
     }
@@ -118,6 +132,7 @@ void CoreWorker::SendTaskReply(const std::shared_ptr<const TaskSpec>& spec,
     }
     Apply(std::move(releases));
     HoldHandedBack(std::move(pending->handed_back));
+    ProcessDeferred();
   };
   {
     const MutexLock lock(mutex_);
@@ -152,7 +167,11 @@ void CoreWorker::SendTaskReply(const std::shared_ptr<const TaskSpec>& spec,
       RegisterBorrowed(on_behalf, spec->caller, finish);
     }
     // References that the task leaves behind here: counted by their owners before the caller, who
-    // has held them so far, lets go.
+    // has held them so far, lets go. Those on their way already may have come with this task, too.
+    for (const auto& counting : counting_) {
+      pending->left.fetch_add(1);
+      counting->waiting.push_back(finish);
+    }
     const std::vector<ObjectRefInfo> kept = references_.TakeUnregistered();
     if (!kept.empty()) {
       pending->left.fetch_add(1);
@@ -162,6 +181,10 @@ void CoreWorker::SendTaskReply(const std::shared_ptr<const TaskSpec>& spec,
   if (result->printed) {
     pending->left.fetch_add(1);
     raylet_->FlushLogs([finish](const Status&) { finish(); });
+  }
+  if (pending->left.load() > 1) {
+    pending->late = true;
+    replies_under_way_.fetch_add(1);
   }
   finish();
 }

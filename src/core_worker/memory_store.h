@@ -36,6 +36,7 @@ class MemoryStore {
   // Once, at the next Put; at once if ready (the token is then 0).
   Token WhenReady(const ObjectId& id, ReadyCallback callback);
   void Forget(const ObjectId& id, Token token);
+  bool IsAwaited(const ObjectId& id) const { return waiting_.count(id) != 0; }
 
   size_t size() const { return objects_.size(); }
   size_t waiting() const { return waiting_.size(); }

@@ -61,6 +61,11 @@ void CoreWorker::AbortInPlasma(const ObjectId& id) {
 
 namespace {
 
+ObjectValue FreedError(const ObjectId& id) {
+  return MakeErrorValue(
+      {StatusCode::kObjectLost, "object " + id.Hex() + " was freed by its owner"});
+}
+
 // What a blocked get or wait waits for. Shared with the store's callbacks, which may outlive the
 // wait; counted under CoreWorker's lock.
 struct Waiter {
@@ -76,23 +81,25 @@ Status CoreWorker::Get(const std::vector<ObjectId>& ids, int64_t timeout_ms,
   std::vector<size_t> in_plasma;
   const auto waiter = std::make_shared<Waiter>();
   std::vector<std::pair<ObjectId, MemoryStore::Token>> tokens;
-  // Collects what is ready; true if an error is among it.
+  // Collects what is ready; if no error is among it, what is not there has been freed meanwhile.
   const auto collect = [&]() RAYC_REQUIRES(mutex_) {
     in_plasma.clear();
     bool error = false;
+    std::vector<size_t> absent;
     for (size_t i = 0; i < ids.size(); ++i) {
       const StoredObject* object = memory_store_.Find(ids[i]);
       if (object == nullptr) {
-        continue;
-      }
-      if (object->in_plasma) {
+        absent.push_back(i);
+      } else if (object->in_plasma) {
         in_plasma.push_back(i);
       } else {
         (*values)[i] = object->value;
         error = error || IsErrorMetadata(object->value.metadata);
       }
     }
-    return error;
+    for (size_t k = 0; k < absent.size() && !error; ++k) {
+      (*values)[absent[k]] = FreedError(ids[absent[k]]);
+    }
   };
   {
     const MutexLock lock(mutex_);
@@ -130,11 +137,12 @@ Status CoreWorker::Get(const std::vector<ObjectId>& ids, int64_t timeout_ms,
         }
       }
     }
+    ProcessDeferred();
     if (tokens.empty()) {
-      collect();
       if (waiter->missing > 0 && !error) {
         return {StatusCode::kTimedOut, "not ready"};
       }
+      collect();
     }
   }
   if (!tokens.empty()) {
@@ -149,6 +157,20 @@ Status CoreWorker::Get(const std::vector<ObjectId>& ids, int64_t timeout_ms,
     collect();
   }
   return ReadFromPlasma(ids, in_plasma, values);
+}
+
+Status CoreWorker::WhenReady(const ObjectId& id, std::function<void()> callback) {
+  const MutexLock lock(mutex_);
+  if (memory_store_.Find(id) == nullptr) {
+    RAYC_RETURN_NOT_OK(CheckKnown(id));
+  }
+  memory_store_.WhenReady(id, [callback = std::move(callback)](
+                                  const ObjectId& /*id*/, const StoredObject& /*object*/) {
+    callback();
+  });
+  Fetch(id);
+  ProcessDeferred();
+  return Status::Ok();
 }
 
 Status CoreWorker::CheckKnown(const ObjectId& id) {
@@ -234,6 +256,7 @@ Status CoreWorker::Wait(const std::vector<ObjectId>& ids, size_t num_ready, int6
       }
       Fetch(ids[i]);
     }
+    ProcessDeferred();
     if (timeout_ms == 0) {
       return Status::Ok();
     }
@@ -282,9 +305,7 @@ void CoreWorker::Fetch(const ObjectId& id) {
   }
   const Address owner = references_.OwnerOf(id);
   if (owner == self_) {
-    memory_store_.Put(id, {MakeErrorValue({StatusCode::kObjectLost,
-                                           "object " + id.Hex() + " was freed by its owner"}),
-                           false, 0});
+    memory_store_.Put(id, {FreedError(id), false, 0});
     return;
   }
   auto peer = GetPeer(owner);
@@ -303,7 +324,9 @@ void CoreWorker::OnFetched(const ObjectId& id, Result<const fb::GetObjectReply*>
     return;
   }
   StoredObject object;
-  if (!reply) {
+  if (!reply && reply.error().code() != StatusCode::kDisconnected) {
+    object.value = MakeErrorValue(reply.error());
+  } else if (!reply) {
     object.value = MakeErrorValue({StatusCode::kOwnerDied, OwnerDiedText(id)});
   } else if ((*reply)->state() == fb::ObjectState::kInline) {
     object.value = {HeapBuffer::Copy(rpc::BytesView((*reply)->data())),
@@ -313,8 +336,7 @@ void CoreWorker::OnFetched(const ObjectId& id, Result<const fb::GetObjectReply*>
     object.in_plasma = true;
     object.size = (*reply)->size();
   } else {
-    object.value = MakeErrorValue(
-        {StatusCode::kObjectLost, "object " + id.Hex() + " was freed by its owner"});
+    object.value = FreedError(id);
   }
   memory_store_.Put(id, std::move(object));
   ProcessDeferred();
@@ -322,7 +344,7 @@ void CoreWorker::OnFetched(const ObjectId& id, Result<const fb::GetObjectReply*>
 
 void CoreWorker::HandleGetObject(const ObjectId& id, rpc::Responder responder) {
   const MutexLock lock(mutex_);
-  if (!references_.Has(id)) {
+  if (!references_.IsOwned(id)) {
     fb::GetObjectReplyT reply;
     reply.state = fb::ObjectState::kFreed;
     responder.Reply(reply);
@@ -366,6 +388,7 @@ void CoreWorker::AddLocalRef(const ObjectRefInfo& ref, const ObjectId& source) {
       Releases releases;
       references_.RemoveSubmitted(source, &releases);
       Apply(std::move(releases));
+      ProcessDeferred();
     }
   });
 }
@@ -390,6 +413,7 @@ void CoreWorker::RemoveLocalRef(const ObjectId& id) {
   references_.RemoveLocal(id, &releases);
   if (!releases.empty()) {
     Apply(std::move(releases));
+    ProcessDeferred();
   }
 }
 
@@ -403,6 +427,31 @@ void CoreWorker::HoldForever(const ObjectId& id) {
   references_.AddSubmitted({id, references_.OwnerOf(id)});
 }
 
+void CoreWorker::HoldUntilReply(const std::vector<ObjectRefInfo>& refs) {
+  TaskContext* context = TaskExecutor::Current();
+  if (context == nullptr || refs.empty()) {
+    return;
+  }
+  const MutexLock lock(mutex_);
+  for (const ObjectRefInfo& ref : refs) {
+    references_.AddSubmitted(ref);
+    context->held.push_back(ref.id);
+  }
+}
+
+void CoreWorker::ReleaseHeld(const std::vector<ObjectId>& ids) {
+  if (ids.empty()) {
+    return;
+  }
+  const MutexLock lock(mutex_);
+  Releases releases;
+  for (const ObjectId& id : ids) {
+    references_.RemoveSubmitted(id, &releases);
+  }
+  Apply(std::move(releases));
+  ProcessDeferred();
+}
+
 void CoreWorker::RegisterBorrowed(const std::vector<ObjectRefInfo>& refs, const Address& borrower,
                                   const std::function<void()>& when_counted) {
   std::unordered_map<WorkerId, std::vector<ObjectRefInfo>> by_owner;
@@ -410,11 +459,29 @@ void CoreWorker::RegisterBorrowed(const std::vector<ObjectRefInfo>& refs, const 
     by_owner[ref.owner.worker_id].push_back(ref);
   }
   const auto left = std::make_shared<std::atomic<size_t>>(by_owner.size());
+  // Tasks that end meanwhile wait for our own ones: see SendTaskReply.
+  const std::shared_ptr<Counting> ours =
+      borrower == self_ ? std::make_shared<Counting>() : nullptr;
+  if (ours != nullptr) {
+    counting_.insert(ours);
+  }
+  const auto all_counted = [this, ours, when_counted] {
+    std::vector<std::function<void()>> waiting;
+    if (ours != nullptr) {
+      const MutexLock lock(mutex_);
+      counting_.erase(ours);
+      waiting.swap(ours->waiting);
+    }
+    when_counted();
+    for (const auto& next : waiting) {
+      next();
+    }
+  };
   for (const auto& [owner, owned] : by_owner) {
     auto peer = GetPeer(owned.front().owner);
-    const auto counted = [left, when_counted] {
+    const auto counted = [left, all_counted] {
       if (left->fetch_sub(1) == 1) {
-        when_counted();
+        all_counted();
       }
     };
     if (!peer) {
@@ -424,7 +491,7 @@ void CoreWorker::RegisterBorrowed(const std::vector<ObjectRefInfo>& refs, const 
     (*peer)->client->AddBorrowers(owned, borrower, [counted](const Status&) { counted(); });
   }
   if (by_owner.empty()) {
-    loop_.Post(when_counted);
+    loop_.Post(all_counted);
   }
 }
 
@@ -441,6 +508,7 @@ void CoreWorker::HandleAddBorrowers(const rpc::ChannelPtr& channel,
       Releases releases;
       references_.RemoveBorrowerEverywhere(borrower.worker_id, &releases);
       Apply(std::move(releases));
+      ProcessDeferred();
     }
   }
   responder.Ok();
@@ -457,9 +525,16 @@ void CoreWorker::HandleRemoveBorrowers(const fb::RemoveBorrowers& request) {
     references_.RemoveBorrower(ObjectId::FromBytes(ref->object_id()), borrower.worker_id, &releases);
   }
   Apply(std::move(releases));
+  ProcessDeferred();
 }
 
 void CoreWorker::Apply(Releases releases) {
+  const auto forget = [this](const ObjectId& id) RAYC_REQUIRES(mutex_) {
+    if (memory_store_.IsAwaited(id)) {
+      memory_store_.Put(id, {FreedError(id), false, 0});  // nobody waits for ever
+    }
+    memory_store_.Erase(id);
+  };
   for (const ObjectId& id : releases.owned) {
     if (id.IsActorHandle()) {
       OnHandlesGone(id.Task().Actor());
@@ -469,11 +544,14 @@ void CoreWorker::Apply(Releases releases) {
     if (object != nullptr && object->in_plasma) {
       DeleteFromPlasma(id);
     }
-    memory_store_.Erase(id);
+    forget(id);
   }
   for (const ObjectId& id : releases.borrowed) {
+    if (id.IsActorHandle()) {
+      unused_actors_.push_back(id.Task().Actor());
+    }
     fetching_.erase(id);
-    memory_store_.Erase(id);
+    forget(id);
   }
   for (const Releases::Unborrow& unborrow : releases.unborrow) {
     if (shutting_down_.load()) {
@@ -499,28 +577,19 @@ void CoreWorker::DeleteFromPlasma(const ObjectId& id) {
       ids.swap(plasma_deletes_);
     }
     if (auto client = Plasma()) {
-      const Status status = (*client)->Delete(ids);
-      if (!status.ok()) {
-        RAYC_LOG(kDebug) << "delete: " << status;
-      }
+      (*client)->DeleteLater(ids);
     }
   });
 }
 
 void CoreWorker::StoreReturn(const ObjectId& id, StoredObject object,
                              const std::vector<ObjectRefInfo>& nested) {
-  if (!references_.Has(id)) {
+  if (!references_.IsOwned(id)) {
     // Nobody waits for it any more.
     if (object.in_plasma) {
       DeleteFromPlasma(id);
     }
-    for (const ObjectRefInfo& ref : nested) {
-      if (!(ref.owner == self_)) {
-        if (auto peer = GetPeer(ref.owner)) {
-          (*peer)->client->RemoveBorrowers({ref}, self_);
-        }
-      }
-    }
+    Unregister(nested);
     return;
   }
   if (!nested.empty()) {
@@ -534,6 +603,16 @@ void CoreWorker::StoreReturn(const ObjectId& id, StoredObject object,
   memory_store_.Put(id, std::move(object));
 }
 
+void CoreWorker::Unregister(const std::vector<ObjectRefInfo>& refs) {
+  for (const ObjectRefInfo& ref : refs) {
+    if (!(ref.owner == self_)) {
+      if (auto peer = GetPeer(ref.owner)) {
+        (*peer)->client->RemoveBorrowers({ref}, self_);
+      }
+    }
+  }
+}
+
 void CoreWorker::HoldHandedBack(std::vector<ObjectId> ids) {
   if (ids.empty()) {
     return;
@@ -545,6 +624,7 @@ void CoreWorker::HoldHandedBack(std::vector<ObjectId> ids) {
       references_.RemoveSubmitted(id, &releases);
     }
     Apply(std::move(releases));
+    ProcessDeferred();
   });
 }
 

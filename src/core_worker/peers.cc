@@ -11,6 +11,9 @@ Result<CoreWorker::Peer*> CoreWorker::GetPeer(const Address& address) {
   if (it != peers_.end()) {
     return &it->second;
   }
+  if (shutting_down_.load()) {
+    return Err(Status(StatusCode::kShutdown, "rayc is shutting down"));
+  }
   if (address.IsNil() || address.socket.empty()) {
     return Err(Status(StatusCode::kOwnerDied, "the owner is unknown"));
   }
@@ -58,7 +61,8 @@ void CoreWorker::OnWorkerLost(const WorkerId& worker) {
     return;
   }
   const auto it = peers_.find(worker);
-  if (it != peers_.end()) {
+  const bool was_peer = it != peers_.end();
+  if (was_peer) {
     // Two peers may have connected to each other at once: both connections end with the process.
     it->second.client->Close();
     peers_.erase(it);
@@ -82,10 +86,15 @@ void CoreWorker::OnWorkerLost(const WorkerId& worker) {
   Releases releases;
   references_.RemoveBorrowerEverywhere(worker, &releases);
   Apply(std::move(releases));
+  if (!was_peer) {
+    return;  // nothing of its was fetched, or it was dealt with when its other connection ended
+  }
   for (const ObjectId& id : references_.BorrowedFrom(worker)) {
-    if (memory_store_.Find(id) == nullptr) {
+    const StoredObject* object = memory_store_.Find(id);
+    if (object == nullptr || object->in_plasma) {  // the store drops what it owned
       fetching_.erase(id);
-      memory_store_.Put(id, {MakeErrorValue({StatusCode::kOwnerDied, OwnerDiedText(id)}), false, 0});
+      memory_store_.Put(id, {MakeErrorValue({StatusCode::kOwnerDied, OwnerDiedText(id)}), false, 0},
+                        /*replace=*/true);
     }
   }
 }
@@ -119,6 +128,7 @@ void CoreWorker::OnNodeLost(const std::string& why) {
       FailTask(*spec, error);
     }
   }
+  ProcessDeferred();
   drainer_.Notify();
 }
 

@@ -202,7 +202,11 @@ void ReferenceTable::ReleaseIfUnused(const ObjectId& id, Releases* releases) {
         pending.push_back(inner);
       }
     }
+    const std::shared_ptr<const Address> owner = std::move(reference.owner);
     references_.erase(references_.find(current));
+    if (owner != nullptr && owner.use_count() == 2) {  // here and in owners_
+      owners_.erase(owner->worker_id);
+    }
   }
 }
 

@@ -15,9 +15,10 @@ constexpr int kIdleSliceMs = 1'000;
 
 thread_local TaskContext* current_context = nullptr;
 
-fb::PushTaskReplyT NotStarted() {
+fb::PushTaskReplyT NotStarted(bool worker_exiting = false) {
   fb::PushTaskReplyT reply;
   reply.not_started = true;
+  reply.worker_exiting = worker_exiting;
   return reply;
 }
 
@@ -25,13 +26,18 @@ fb::PushTaskReplyT NotStarted() {
 
 TaskContext* TaskExecutor::Current() { return current_context; }
 
-TaskExecutor::~TaskExecutor() {
+TaskExecutor::~TaskExecutor() { JoinPool(); }
+
+void TaskExecutor::JoinPool() {
+  std::vector<std::thread> pool;
   {
     const MutexLock lock(mutex_);
     exit_now_.store(true);
+    pool_threads_max_ = 0;
+    pool.swap(pool_);
     pool_wake_.notify_all();
   }
-  for (std::thread& thread : pool_) {
+  for (std::thread& thread : pool) {
     thread.join();
   }
 }
@@ -40,12 +46,17 @@ void TaskExecutor::Enqueue(ReceivedTask task) {
   bool watch = false;
   {
     const MutexLock lock(mutex_);
+    if (ended_ && task.spec->type != TaskType::kActor) {
+      task.responder.Reply(NotStarted(true));
+      return;
+    }
     if (main_blocked_ && task.spec->type == TaskType::kNormal) {
       task.responder.Reply(NotStarted());
       return;
     }
     queue_.push_back(std::move(task));
     if (has_pool_) {
+      GrowPoolLocked();
       pool_wake_.notify_one();
       return;
     }
@@ -113,7 +124,7 @@ bool TaskExecutor::Remove(const TaskId& task) {
 void TaskExecutor::RequestExit(bool after_queue, const std::string& detail) {
   {
     const MutexLock lock(mutex_);
-    if (exit_detail_.empty()) {
+    if (exit_detail_.empty() && !ended_) {
       exit_detail_ = detail;
     }
     if (after_queue) {
@@ -156,7 +167,10 @@ int TaskExecutor::Run() {
     if (exit_now_.load()) {
       break;
     }
-    core_worker_.drainer_.WaitUntil(work_waits_, -1, kIdleSliceMs);
+    if (core_worker_.drainer_.WaitUntil(work_waits_, -1, kIdleSliceMs) ==
+        Drainer::Outcome::kStopped) {
+      break;
+    }
     if (!work_waits_.load() && core_worker_.options_.bridge.check_signals != nullptr) {
       const Status status = core_worker_.options_.bridge.check_signals();
       if (!status.ok()) {
@@ -165,18 +179,18 @@ int TaskExecutor::Run() {
     }
   }
   const MutexLock lock(mutex_);
+  ended_ = true;
   for (ReceivedTask& task : queue_) {
-    if (task.spec->type == TaskType::kNormal) {
-      task.responder.Reply(NotStarted());
-    } else {
-      // The caller learns the cause from the GCS; its connection ends with us.
+    // Callers of an actor learn the cause from the GCS; their connection ends with us.
+    if (task.spec->type != TaskType::kActor) {
+      task.responder.Reply(NotStarted(true));
     }
   }
   return exit_code_;
 }
 
 void TaskExecutor::Execute(ReceivedTask task, bool on_main_thread) {
-  TaskContext context{task.spec, task.assigned, on_main_thread, false};
+  TaskContext context{task.spec, task.assigned, on_main_thread, false, {}};
   current_context = &context;
   TaskExecution execution;
   execution.spec = task.spec;
@@ -190,6 +204,9 @@ void TaskExecutor::Execute(ReceivedTask task, bool on_main_thread) {
   }
   // The arguments go before the reply: their pins, and what they contain.
   execution.args.clear();
+  if (!result.system_error.ok()) {
+    result.returns.clear();
+  }
   const auto elapsed = std::chrono::steady_clock::now() - begin;
   current_context = nullptr;
   if (task.spec->type == TaskType::kActorCreation && result.system_error.ok() &&
@@ -215,23 +232,28 @@ void TaskExecutor::Execute(ReceivedTask task, bool on_main_thread) {
       task.spec, std::move(task.responder), &result,
       static_cast<uint32_t>(std::min<int64_t>(
           UINT32_MAX, std::chrono::duration_cast<std::chrono::microseconds>(elapsed).count())));
+  core_worker_.ReleaseHeld(context.held);
   if (exiting) {
     RequestExit(false, detail);
   }
 }
 
-void TaskExecutor::StartPool(int threads) {
-  {
-    const MutexLock lock(mutex_);
-    has_pool_ = true;
-  }
-  pool_.reserve(static_cast<size_t>(threads));
-  for (int i = 0; i < threads; ++i) {
+void TaskExecutor::StartPool(int threads_max) {
+  const MutexLock lock(mutex_);
+  pthread_sigmask(SIG_SETMASK, nullptr, &pool_signal_mask_);
+  has_pool_ = true;
+  pool_threads_max_ = static_cast<size_t>(threads_max);
+  GrowPoolLocked();
+}
+
+void TaskExecutor::GrowPoolLocked() {
+  while (pool_.size() < std::min(pool_threads_max_, pool_running_ + queue_.size())) {
     pool_.emplace_back([this] { RunPool(); });
   }
 }
 
 void TaskExecutor::RunPool() {
+  pthread_sigmask(SIG_SETMASK, &pool_signal_mask_, nullptr);
   MutexLock lock(mutex_);
   while (true) {
     while (queue_.empty() && !exit_now_.load() && !exit_after_queue_) {

@@ -7,8 +7,10 @@
 //
 // Threads: Enqueue, the give-backs and the exit requests on the thread that drains; Run on the
 // worker's main thread, where tasks execute (or on its pool's threads for an actor with
-// max_concurrency > 1; its constructor runs on the main thread).
+// max_concurrency > 1; its constructor runs on the main thread). The pool grows as calls wait.
 #pragma once
+
+#include <signal.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -39,6 +41,7 @@ struct TaskContext {
   AssignedInstances assigned;
   bool on_main_thread = false;
   bool blocked = false;  // its CPUs are lent
+  std::vector<ObjectId> held;  // see CoreWorker::HoldUntilReply
 };
 
 class TaskExecutor {
@@ -59,6 +62,8 @@ class TaskExecutor {
 
   // The worker's main thread; returns when the process should end, with its exit code.
   int Run();
+  // Waits for the calls that the pool runs: before what they use goes.
+  void JoinPool();
 
   static TaskContext* Current();
   const std::string& exit_detail() const { return exit_detail_; }
@@ -69,7 +74,8 @@ class TaskExecutor {
   void Reply(ReceivedTask* task, TaskResult* result, uint32_t duration_us);
   void GiveBackLocked() RAYC_REQUIRES(mutex_);
   void WatchLongTask();
-  void StartPool(int threads);
+  void StartPool(int threads_max);
+  void GrowPoolLocked() RAYC_REQUIRES(mutex_);
   void RunPool();
 
   CoreWorker& core_worker_;
@@ -85,11 +91,14 @@ class TaskExecutor {
   bool exit_after_queue_ RAYC_GUARDED_BY(mutex_) = false;
   bool is_actor_ RAYC_GUARDED_BY(mutex_) = false;
   bool has_pool_ RAYC_GUARDED_BY(mutex_) = false;
-  int pool_running_ RAYC_GUARDED_BY(mutex_) = 0;
+  bool ended_ RAYC_GUARDED_BY(mutex_) = false;  // nothing begins any more
+  size_t pool_threads_max_ RAYC_GUARDED_BY(mutex_) = 0;
+  size_t pool_running_ RAYC_GUARDED_BY(mutex_) = 0;
   int exit_code_ RAYC_GUARDED_BY(mutex_) = 0;
+  std::vector<std::thread> pool_ RAYC_GUARDED_BY(mutex_);
+  sigset_t pool_signal_mask_{};  // the main thread's, for what user code starts from the pool
 
-  std::string exit_detail_;  // main thread only, after Run
-  std::vector<std::thread> pool_;
+  std::string exit_detail_;  // does not change after Run
 };
 
 }  // namespace rayc::core_worker

@@ -27,7 +27,7 @@ TaskSubmitter::HeldLease* TaskSubmitter::PickLease(const Key& key) const {
   const size_t depth = Depth(key);
   HeldLease* best = nullptr;
   for (HeldLease* held : key.held) {
-    if (held->stalled || held->reclaimed || held->in_flight.size() >= depth) {
+    if (held->stalled || held->reclaimed || held->exiting || held->in_flight.size() >= depth) {
       continue;
     }
     if (best == nullptr || held->in_flight.size() < best->in_flight.size()) {
@@ -121,18 +121,16 @@ void TaskSubmitter::OnReply(uint64_t lease_id, const TaskId& task, bool not_star
     // They are older than what is queued; among themselves the order does not matter.
     key.queue.push_front(*entry);
     held.in_flight.erase(entry);
-    held.stalled = true;
+    held.stalled = !held.in_flight.empty();
   } else {
     held.in_flight.erase(entry);
     held.stalled = false;
     key.average_us = key.average_us < 0 ? duration_us : 0.8 * key.average_us + 0.2 * duration_us;
   }
   held.idle_since_ms = clock_.NowMs();
-  if (worker_exiting) {
-    held.reclaimed = true;
-  }
-  if (held.in_flight.empty() && held.reclaimed) {
-    Return(held, worker_exiting);
+  held.exiting = held.exiting || worker_exiting;
+  if (held.in_flight.empty() && (held.reclaimed || held.exiting)) {
+    Return(held, held.exiting);
   }
   Pump(key);
 }
@@ -185,6 +183,16 @@ void TaskSubmitter::ReturnIdleLeases() {
   }
   for (HeldLease* held : idle) {
     Return(*held, false);
+  }
+  ForgetUnusedKeys();
+}
+
+void TaskSubmitter::ForgetUnusedKeys() {
+  if (keys_.size() > kKeysMax) {
+    std::erase_if(keys_, [](const auto& entry) {
+      const Key& key = *entry.second;
+      return key.queue.empty() && key.held.empty() && key.requested.empty();
+    });
   }
 }
 

@@ -56,13 +56,14 @@ class TaskSubmitter {
   // Requests under way per key; each grant asks for the next if tasks still wait.
   static constexpr size_t kLeaseRequestsMax = 16;
   static constexpr int64_t kIdleLeaseMs = 1'000;
+  // What is known of keys that are not used now is kept up to so many.
+  static constexpr size_t kKeysMax = 1'000;
 
   TaskSubmitter(const Clock& clock, Transport& transport) : clock_(clock), transport_(transport) {}
 
   void Submit(TaskPtr task, const std::string& scheduling_key);
   void OnLeaseGranted(Lease lease);
-  // The request failed: with kUnschedulable all tasks of its key fail, otherwise they wait for the
-  // next try.
+  // The request was refused: all tasks of its key that wait fail with the reason.
   void OnLeaseFailed(uint64_t lease_id, const Status& why);
   // The worker has answered. not_started: the task goes back to the head of the queue.
   void OnReply(uint64_t lease_id, const TaskId& task, bool not_started, uint32_t duration_us,
@@ -90,6 +91,7 @@ class TaskSubmitter {
     std::deque<TaskPtr> in_flight;  // oldest first
     bool stalled = false;
     bool reclaimed = false;
+    bool exiting = false;  // the worker has said that it leaves
     int64_t idle_since_ms = 0;
   };
   struct Key {
@@ -105,6 +107,7 @@ class TaskSubmitter {
   HeldLease* PickLease(const Key& key) const;
   void AskForLeases(Key& key);
   void Return(HeldLease& held, bool worker_exiting);
+  void ForgetUnusedKeys();
 
   const Clock& clock_;
   Transport& transport_;

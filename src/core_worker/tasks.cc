@@ -1,4 +1,6 @@
 // CoreWorker's tasks: from submission through dependencies and leases to the reply.
+#include <algorithm>
+
 #include "core_worker/core_worker_internal.h"
 
 namespace rayc::core_worker {
@@ -106,9 +108,6 @@ Status CoreWorker::SubmitTask(const TaskOptions& options, std::vector<TaskArg> a
   if (const auto it = pending_.find(id); it != pending_.end() && it->second.unresolved == 0) {
     OnResolved(id);
   }
-  if (task_submitter_.num_leases() == 0 || !housekeeping_) {
-    housekeeping_needed_ = true;
-  }
   ProcessDeferred();
   return Status::Ok();
 }
@@ -179,6 +178,9 @@ void CoreWorker::ProcessDeferred() {
       OnResolved(id);
     }
   }
+  if (!unused_actors_.empty()) {
+    ForgetActors();
+  }
   if (std::exchange(housekeeping_needed_, false) && !housekeeping_) {
     housekeeping_ = true;
     loop_.Post([this] { ScheduleHousekeeping(); });
@@ -210,7 +212,9 @@ void CoreWorker::RequestLease(uint64_t lease_id, const TaskSpec& first, uint32_t
   raylet_->RequestLease(request, [this, lease_id](Result<const fb::RequestLeaseReply*> reply) {
     const MutexLock lock(mutex_);
     if (!reply) {
-      if (!disconnected_.load() && reply.error().code() != StatusCode::kCancelled) {
+      // What the end of the raylet means for all tasks: OnNodeLost.
+      const StatusCode code = reply.error().code();
+      if (code != StatusCode::kCancelled && code != StatusCode::kDisconnected) {
         task_submitter_.OnLeaseFailed(lease_id, reply.error());
       }
     } else {
@@ -289,7 +293,11 @@ void CoreWorker::OnTaskReply(const TaskPtr& task, uint64_t lease_id,
   if (!reply) {
     if (reply.error().code() != StatusCode::kDisconnected) {
       const MutexLock lock(mutex_);
-      task_submitter_.OnReply(lease_id, task->task_id, false, 0, true);
+      if (task->type == TaskType::kActor) {
+        actor_submitter_.OnReply(task->actor_id, task->task_id);
+      } else {
+        task_submitter_.OnReply(lease_id, task->task_id, false, 0, true);
+      }
       FailTask(*task, MakeErrorValue(reply.error()));
       ProcessDeferred();
     }
@@ -301,6 +309,9 @@ void CoreWorker::OnTaskReply(const TaskPtr& task, uint64_t lease_id,
     printed_.store(true);
   }
   if (task->type == TaskType::kActor) {
+    if (answer.not_started()) {
+      return;  // the actor is leaving: the GCS will say what becomes of its calls
+    }
     actor_submitter_.OnReply(task->actor_id, task->task_id);
   } else {
     task_submitter_.OnReply(lease_id, task->task_id, answer.not_started(), answer.duration_us(),
@@ -324,6 +335,11 @@ void CoreWorker::CompleteTask(const TaskSpec& spec, const fb::PushTaskReply& rep
   }
   if (reply.is_application_error() && spec.retry_exceptions && spec.type == TaskType::kNormal &&
       MaybeRetry(spec.task_id)) {
+    if (reply.returns() != nullptr) {
+      for (const fb::TaskReturn* item : *reply.returns()) {
+        Unregister(NestedRefs(*item));
+      }
+    }
     return;
   }
   if (reply.returns() == nullptr || reply.returns()->size() != spec.num_returns) {
@@ -363,10 +379,12 @@ bool CoreWorker::MaybeRetry(const TaskId& id) {
 void CoreWorker::OnTaskWorkerDied(const TaskPtr& task, Result<const fb::WorkerDeath*> death) {
   const MutexLock lock(mutex_);
   const auto it = pending_.find(task->task_id);
-  if (it == pending_.end() || it->second.spec->attempt != task->attempt) {
+  if (it == pending_.end() || it->second.spec->attempt != task->attempt ||
+      shutting_down_.load()) {
     return;
   }
   if (!MaybeRetry(task->task_id)) {
+    DeleteReturns(*task);
     FailTask(*task, MakeErrorValue({StatusCode::kWorkerCrashed, DescribeDeath(*task, death)}));
   }
   ProcessDeferred();
@@ -376,20 +394,44 @@ void CoreWorker::FailTask(const TaskSpec& spec, const ObjectValue& error) {
   if (spec.type == TaskType::kActor) {
     actor_submitter_.Remove(spec.actor_id, spec.task_id);
   } else if (spec.type == TaskType::kActorCreation) {
-    const ActorId actor = spec.creation->actor_id;
-    actor_submitter_.Kill(actor, error.metadata[0] == kTaskErrorTag
-                                     ? MakeActorInitErrorValue(error.data->View(), actor)
-                                     : MakeActorErrorValue({StatusCode::kActorDied,
-                                                            "the actor could not be created: " +
-                                                                std::string(error.data->View())},
-                                                           actor));
-    FinishTask(spec.task_id);
+    FailCreation(spec, error);
     return;
   }
   for (uint32_t i = 0; i < spec.num_returns; ++i) {
     StoreReturn(spec.ReturnId(i), {error, false, error.data->size()}, {});
   }
   FinishTask(spec.task_id);
+}
+
+void CoreWorker::FailCreation(const TaskSpec& spec, const ObjectValue& error) {
+  const ActorId actor = spec.creation->actor_id;
+  const std::string text(error.data->View());
+  const char kind = error.metadata[0];
+  // Those that speak of an actor (here: of one that made an argument) begin with its id.
+  const std::string rest = kind == kActorErrorTag || kind == kActorInitErrorTag
+                               ? text.substr(std::min(text.size(), ActorId::kSize))
+                               : text;
+  const auto own = own_actors_.find(actor);
+  const auto registration = own == own_actors_.end() ? nullptr : own->second->registration;
+  // The actor's calls fail, and with the last of them its last handle may go.
+  actor_submitter_.Kill(
+      actor, kind == kTaskErrorTag || kind == kActorInitErrorTag
+                 ? MakeActorInitErrorValue(rest, actor)
+                 : MakeActorErrorValue(
+                       {StatusCode::kActorDied, "the actor could not be created: " + rest}, actor));
+  Settle(registration, Status::Ok());  // its calls say what is wrong
+  FinishTask(spec.task_id);
+  const auto left = own_actors_.find(actor);
+  if (left != own_actors_.end() && left->second->out_of_scope) {
+    ForgetOwnActor(actor);
+  }
+}
+
+// A process that ended may have written them without telling.
+void CoreWorker::DeleteReturns(const TaskSpec& spec) {
+  for (uint32_t i = 0; i < spec.num_returns; ++i) {
+    DeleteFromPlasma(spec.ReturnId(i));
+  }
 }
 
 void CoreWorker::FinishTask(const TaskId& id) {

@@ -235,6 +235,11 @@ void Channel::Close(const Status& why) {
   }
 }
 
+bool Channel::HasUnsent() {
+  const MutexLock lock(mutex_);
+  return !closed_.load() && output_begin_ < output_.size();
+}
+
 void Channel::OnEvents(uint32_t events) {
   if (closed_.load()) {
     return;

@@ -119,6 +119,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // kDisconnected, kShutdown and kOk are ordinary ends; any other reason is logged.
   void Close(const Status& why);
   bool closed() const { return closed_.load(); }
+  // Whether something was sent that the socket has not taken yet.
+  bool HasUnsent();
   // Loop thread only: closes at once without running on_close or any handler again. For owners that
   // go away before the loop does.
   void Detach();

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -93,6 +94,11 @@ void Server::Dispatch(const ChannelPtr& channel, Method method, Message message,
     return;
   }
   it->second(channel, message, std::move(responder));
+}
+
+bool Server::HasUnsent() const {
+  return std::any_of(channels_.begin(), channels_.end(),
+                     [](const ChannelPtr& channel) { return channel->HasUnsent(); });
 }
 
 void Server::Shutdown() {

@@ -43,6 +43,7 @@ class Server {
   // Dispatches a request that arrived on another channel of this process (one that it opened).
   void Dispatch(const ChannelPtr& channel, Method method, Message message, Responder responder);
   const std::string& path() const { return path_; }
+  bool HasUnsent() const;  // see Channel::HasUnsent
   // Stops listening and closes every connection.
   void Shutdown();
 

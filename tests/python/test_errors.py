@@ -84,8 +84,15 @@ def test_its_text_is_the_traceback_of_the_worker() -> None:
     assert ".pyx" not in text
 
 
+@rayc.remote
+def throw_other() -> None:
+    raise OtherConstructor(7, "seven")
+
+
 def test_attributes_of_the_cause_are_there() -> None:
-    caught: Any = raising(OtherConstructor(7, "seven")).value
+    with pytest.raises(OtherConstructor) as info:
+        rayc.get(throw_other.remote())
+    caught: Any = info.value
     assert caught.code == 7
     assert caught.doubled == 14
     assert caught.cause.args == ("7: seven",)
@@ -94,7 +101,9 @@ def test_attributes_of_the_cause_are_there() -> None:
 
 
 def test_errors_can_be_pickled_again() -> None:
-    caught = raising(OtherConstructor(7, "seven")).value
+    with pytest.raises(OtherConstructor) as info:
+        rayc.get(throw_other.remote())
+    caught = info.value
     again: Any = pickle.loads(pickle.dumps(caught))
     assert isinstance(again, OtherConstructor)
     assert isinstance(again, RayTaskError)

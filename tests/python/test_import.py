@@ -52,13 +52,14 @@ def test_modes() -> None:
 
 HIDE_EXTENSION = """
 import sys
+from importlib.machinery import PathFinder
 
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name == "rayc._raylet":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+class Finder(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name == "rayc._raylet" else super().find_spec(name, path, target)
 
-sys.meta_path.insert(0, Hide())
+sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
 """
 
 

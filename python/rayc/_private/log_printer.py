@@ -151,18 +151,11 @@ class LogPrinter:
     def _run(self) -> None:
         going_on = True
         while going_on:
-            self._wait(self._wait_ms())
+            self._core.wait_logs(self._wait_ms())
             going_on = self._print_arrived()
         with self._lock:
             if self._deduplicator is not None:
                 self._write(self._deduplicator.all())
-
-    def _wait(self, timeout_ms: int) -> None:
-        wait_logs = getattr(self._core, "wait_logs", None)
-        if wait_logs is not None:
-            wait_logs(timeout_ms)
-        else:
-            time.sleep(min(timeout_ms, 10) / 1000)
 
     def _wait_ms(self) -> int:
         with self._lock:

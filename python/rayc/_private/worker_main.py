@@ -27,7 +27,6 @@ def run(session_dir: str, fork_token: int, worker_id: bytes) -> None:
     code = 1
     try:
         faulthandler.enable(file=2)
-        signal.signal(signal.SIGTERM, _leave_at_sigterm)
         blas_threads.follow_environment()
         code = _serve(session_dir, fork_token, worker_id)
     except SystemExit as error:
@@ -45,6 +44,7 @@ def _serve(session_dir: str, fork_token: int, worker_id: bytes) -> int:
         mode=WORKER_MODE, session_dir=session_dir, fork_token=fork_token, worker_id=worker_id
     )
     global_worker.connect(WORKER_MODE, core, session_dir)
+    signal.signal(signal.SIGTERM, _leave_at_sigterm)  # until now it has ended this process at once
     code = 0
     try:
         core.run_task_loop()

@@ -38,8 +38,8 @@ def list_named_actors(all_namespaces: bool = False) -> list[str] | list[dict[str
     core = global_worker.connected()
     found = core.list_named_actors(all_namespaces, global_worker.namespace)
     if all_namespaces:
-        return [{"name": name, "namespace": namespace} for name, namespace in found]
-    return [name for name, _ in found]
+        return [{"name": name, "namespace": namespace} for namespace, name in found]
+    return [name for _, name in found]
 
 
 def get_node_ip_address() -> str:

@@ -67,7 +67,7 @@ class FakeRayletClient final : public rpc::RayletClient {
         ReplyOf<fb::WorkerDeath, fb::WorkerDeathT>(death).get());
   }
   template <typename Map, typename Key>
-  static auto Take(Map& map, const Key& key) {
+  static typename Map::mapped_type Take(Map& map, const Key& key) {
     auto callback = std::move(map.at(key));
     map.erase(key);
     return callback;

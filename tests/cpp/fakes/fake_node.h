@@ -2,6 +2,7 @@
 // at once, unless the test says otherwise. One loop thread for all of it.
 #pragma once
 
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <memory>
@@ -76,6 +77,13 @@ class FakeNode {
     it->second.server->Shutdown();
     dead_.push_back(std::move(it->second.server));
     workers.erase(it);
+  }
+
+  // On the loop's thread: grants the leases that were kept.
+  void GrantKept() {
+    for (rpc::Responder& responder : std::exchange(kept, {})) {
+      Grant(std::move(responder));
+    }
   }
 
   // The loop's thread only.

@@ -21,7 +21,7 @@ class KvStoreTest : public ::testing::Test {
   }
   KvStore::Value Get(const std::string& name_space, const std::string& key) {
     KvStore::Value value;
-    kv_.Get(name_space, key, 0, [&](Result<KvStore::Value> result) { value = *result; });
+    kv_.Get(name_space, key, 0, [&](const Result<KvStore::Value>& result) { value = *result; });
     return value;
   }
   uint32_t Delete(const std::string& name_space, const std::string& key, bool by_prefix) {
@@ -41,7 +41,7 @@ class KvStoreTest : public ::testing::Test {
     KvStore::Value value;
   };
   void GetWaiting(const std::string& key, int64_t wait_ms, Waiting& waiting) {
-    kv_.Get("ns", key, wait_ms, [&waiting](Result<KvStore::Value> result) {
+    kv_.Get("ns", key, wait_ms, [&waiting](const Result<KvStore::Value>& result) {
       ++waiting.answers;
       waiting.value = *result;
     });

@@ -57,13 +57,14 @@ def deadline(seconds: float) -> Iterator[None]:
 def steps_per_s(step: Step, seconds: float, batch: int = 1) -> float:
     """Return the rate of a step that runs for about that long, and at least once."""
     done = 0
-    start = now = time.perf_counter()
-    while now - start < seconds:
+    start = time.perf_counter()
+    while True:
         for _ in range(batch):
             step()
         done += batch
-        now = time.perf_counter()
-    return done / (now - start)
+        elapsed = time.perf_counter() - start
+        if elapsed >= seconds:
+            return done / elapsed
 
 
 def batch_size(rate: float, seconds: float) -> int:
