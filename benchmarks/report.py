@@ -83,6 +83,8 @@ def machine(engines: dict[str, Any]) -> Iterator[str]:
     yield f"Ray {other['version']} with Python {other['python']}."
     if own["quick"]:
         yield "Measured with `--quick`: shorter rounds, fewer runs, and 40 actors instead of 200."
+    if engines["note"]:
+        yield engines["note"]
 
 
 def paired(engines: dict[str, Any]) -> Iterator[str]:
@@ -126,7 +128,9 @@ BLOCKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("json", type=Path, help="of both engines")
-    engines = json.loads(parser.parse_args().json.read_text())
+    parser.add_argument("--note", default="", help="what else is to be known of the machine")
+    options = parser.parse_args()
+    engines = {**json.loads(options.json.read_text()), "note": options.note}
     missing = {"rayc", "ray"} - engines.keys()
     if missing:
         sys.exit(f"no readings of {' and '.join(sorted(missing))}: use --engine both")

@@ -11,7 +11,7 @@ synchronous
 asynchronous
     A worker that is done does not wait for the others: the server applies its gradient, and
     the worker goes on with the weights as they are then.  An update has one gradient, of
-    weights that others have changed in the meantime.
+    weights that others have changed in the meantime: the staler, the shorter the step.
 
 The driver only passes references on.  Weights and gradients go from actor to actor through
 the object store, and no line of this file says so.
@@ -50,6 +50,9 @@ import rayc  # noqa: E402
 
 Array = npt.NDArray[Any]
 Weights = dict[str, Array]
+# Weights after so many updates, or a gradient of them. Not a class of this file: with each of
+# its objects that class itself would travel, which costs more than all else here.
+Versioned = tuple[Weights, int]
 
 PIXELS = 8 * 8
 BRIGHTEST = 16
@@ -64,8 +67,8 @@ class Settings:
     seed: int = 0
     hidden: int = 64
     batch: int = 64
-    learning_rate: float = 0.05
-    momentum: float = 0.9
+    learning_rate: float = 0.2
+    momentum: float = 0.5
 
 
 # The classifier -----------------------------------------------------------------------
@@ -101,7 +104,8 @@ def new_weights(settings: Settings) -> Weights:
     rng = np.random.default_rng([settings.seed, 1])
 
     def layer(inputs: int, outputs: int) -> Array:
-        return (rng.standard_normal((inputs, outputs)) * np.sqrt(2 / inputs)).astype(np.float32)
+        values: Array = rng.standard_normal((inputs, outputs)) * np.sqrt(2 / inputs)
+        return values.astype(np.float32)
 
     return {
         "w1": layer(PIXELS, settings.hidden),
@@ -163,21 +167,24 @@ class ParameterServer:
         self.settings = settings
         self.values = new_weights(settings)
         self.velocity = {name: np.zeros_like(array) for name, array in self.values.items()}
+        self.version = 0
 
-    def weights(self) -> Weights:
+    def weights(self) -> Versioned:
         """Return the weights as they are now."""
-        return self.values
+        return self.values, self.version
 
-    def apply(self, *gradients: Weights) -> Weights:
+    def apply(self, *gradients: Versioned) -> Versioned:
         """Take a step against the mean of the gradients; return the weights after it."""
-        rate, momentum = self.settings.learning_rate, self.settings.momentum
+        # Full steps along gradients of old weights would lead nowhere, with many workers.
+        stale = max(self.version - version for _, version in gradients)
+        rate = self.settings.learning_rate / (1 + stale)
         for name, velocity in self.velocity.items():
-            mean = sum(g[name] for g in gradients) / len(gradients)
-            velocity *= momentum
+            mean = sum(values[name] for values, _ in gradients) / len(gradients)
+            velocity *= self.settings.momentum
             velocity -= rate * mean
-            # A new array: the one before may be on its way to a worker.
             self.values[name] = self.values[name] + velocity
-        return self.values
+        self.version += 1
+        return self.weights()
 
 
 @rayc.remote
@@ -203,10 +210,11 @@ class Worker:
         """Return True, once the examples are here."""
         return True
 
-    def gradient(self, weights: Weights) -> Weights:
+    def gradient(self, weights: Versioned) -> Versioned:
         """Return the gradient of some examples, taken at random."""
         rows = self.rng.choice(len(self.examples), self.batch, replace=False)
-        return gradient(weights, self.examples[rows])
+        values, version = weights
+        return gradient(values, self.examples[rows]), version
 
 
 # The two ways -------------------------------------------------------------------------
@@ -297,8 +305,9 @@ def train(mode: str, options: argparse.Namespace, settings: Settings) -> Result:
     begin = time.perf_counter()
     MODES[mode](server, workers, updates)
     elapsed = time.perf_counter() - begin
+    weights, _ = rayc.get(server.weights.remote())
     return Result(
-        accuracy=accuracy(rayc.get(server.weights.remote()), tests),
+        accuracy=accuracy(weights, tests),
         updates_per_s=updates / elapsed,
         gradients_per_s=options.updates * options.workers / elapsed,
     )

@@ -3,6 +3,7 @@
 # cython: boundscheck=False
 # cython: wraparound=False
 # cython: binding=True
+# cython: auto_pickle=False
 # distutils: language = c++
 """The only door between Python and the cluster: see _raylet.pyi for what is in here."""
 

@@ -363,7 +363,7 @@ class ActorHandle:
                 "are not reachable from outside)"
             )
         bound = ActorMethod(self, name, {})
-        self.__dict__[name] = bound  # holds only a weak reference back
+        self.__dict__[name] = bound
         return bound
 
     def __dir__(self) -> list[str]:
@@ -405,13 +405,16 @@ def _restore_handle(
 class ActorMethod:
     """A method of an actor; ``handle.method.remote(...)`` calls it.
 
-    It does not keep the actor alive: the handle does.
+    It does not keep the actor alive: the handle does, unless that is a weak one.
     """
 
     __slots__ = ("_handle", "_info", "_maximum", "_minimum", "_name", "_options", "_submit_options")
 
     def __init__(self, handle: ActorHandle, name: str, options: dict[str, Any]) -> None:
-        self._handle = weakref.ref(handle)
+        # The handle has its methods as attributes, and it must go as soon as its user drops it.
+        self._handle: Callable[[], ActorHandle | None] = weakref.ref(handle)
+        if handle._handle_ref is None:
+            self._handle = lambda: handle
         self._name = name
         self._info = handle._table.methods[name]
         self._minimum = self._info.signature.minimum

@@ -11,6 +11,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
+from rayc._private.exception_pickling import dump_exception, load_exception
+from rayc._private.user_traceback import format_traceback
+
 __all__ = [
     "ActorAlreadyExistsError",
     "ActorDiedError",
@@ -55,8 +58,6 @@ __all__ = [
     "UserCodeException",
     "WorkerCrashedError",
 ]
-
-_PACKAGE_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class RayError(Exception):
@@ -137,7 +138,7 @@ class RayTaskError(RayError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {name: self.__dict__[name] for name in _TASK_ERROR_FACTS}
-        return _restore_task_error, (facts, _dump_cause(self.cause), False)
+        return _restore_task_error, (facts, dump_exception(self.cause), False)
 
     def as_instanceof_cause(self) -> RayTaskError:
         """Return this error as one that is also an instance of the cause's class."""
@@ -212,7 +213,7 @@ class _DualError(RayTaskError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {name: self.__dict__[name] for name in _TASK_ERROR_FACTS}
-        return _restore_task_error, (facts, _dump_cause(self.cause), True)
+        return _restore_task_error, (facts, dump_exception(self.cause), True)
 
 
 def _derive_as_cause(self: RayTaskError, excs: Sequence[BaseException]) -> BaseException:
@@ -237,66 +238,9 @@ def _dual_class(cause_class: type[BaseException]) -> type[_DualError]:
     return dual
 
 
-def _dump_cause(cause: BaseException) -> bytes:
-    """Pickle an exception so that it surely comes out again, if need be as another one."""
-    import cloudpickle
-
-    try:
-        data: bytes = cloudpickle.dumps(cause)
-        if "__init__" not in _python_members(type(cause)):
-            return data
-        # Exceptions are pickled as "call the class with args", which fails or lies for
-        # those whose constructor passes something else to its base.
-        try:
-            copy = cloudpickle.loads(data)
-            faithful = type(copy) is type(cause) and bool(copy.args == cause.args)
-        except Exception:
-            faithful = False
-        if faithful:
-            return data
-        parts = (type(cause), cause.args, dict(cause.__dict__))
-        return cast(bytes, cloudpickle.dumps(_BareException(*parts)))
-    except Exception as error:
-        text = f"{type(cause).__qualname__}: {_safe_str(cause)}"
-        note = f" (replaced, as the original could not be pickled: {error})"
-        return cast(bytes, cloudpickle.dumps(RayError(text + note)))
-
-
-def _python_members(cls: type) -> set[str]:
-    return {name for base in cls.__mro__ if base.__module__ != "builtins" for name in vars(base)}
-
-
-class _BareException:
-    """Pickles to an exception that is made without running its constructor."""
-
-    def __init__(self, *parts: Any) -> None:
-        self.parts = parts
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore_bare, self.parts
-
-
-def _restore_bare(
-    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
-) -> BaseException:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
-def _safe_str(value: object) -> str:
-    try:
-        return str(value)
-    except Exception as error:
-        return f"<its str() failed: {error!r}>"
-
-
 def _restore_task_error(facts: dict[str, Any], cause_data: bytes, dual: bool) -> RayTaskError:
-    import pickle
-
     try:
-        cause = pickle.loads(cause_data)
+        cause = load_exception(cause_data)
     except Exception as error:
         cause = UnserializableException(
             f"The exception raised in {facts['function_name']}() cannot be unpickled here: "
@@ -328,7 +272,7 @@ def make_task_error(
         where += f", actor_id={actor_id}"
     if actor_repr:
         where += f", repr={actor_repr}"
-    lines = format_user_traceback(exception)
+    lines = format_traceback(exception)
     text = f"{title}() ({where})\n{lines}".rstrip("\n")
     cause = exception.cause if isinstance(exception, RayTaskError) else exception
     return RayTaskError(
@@ -341,31 +285,6 @@ def make_task_error(
         actor_repr=actor_repr,
         actor_id=actor_id,
     )
-
-
-def format_user_traceback(exception: BaseException) -> str:
-    """Format a traceback with its causes, without the frames of this library."""
-    import traceback
-
-    report = traceback.TracebackException.from_exception(exception)
-    seen: set[int] = set()
-    pending: list[Any] = [report]
-    while pending:
-        part = pending.pop()
-        if part is None or id(part) in seen:
-            continue
-        seen.add(id(part))
-        part.stack[:] = [frame for frame in part.stack if not _is_library_frame(frame.filename)]
-        pending += [part.__cause__, part.__context__]
-        pending += getattr(part, "exceptions", None) or []
-    text = "".join(report.format())
-    start = "Traceback (most recent call last):\n"
-    # The caller's first line, which names the task, takes the place of the usual one.
-    return text[len(start) :] if text.startswith(start) else text
-
-
-def _is_library_frame(filename: str) -> bool:
-    return filename.startswith(_PACKAGE_FOLDER) or filename.endswith((".pyx", ".pxi"))
 
 
 class TaskCancelledError(_StatefulError):

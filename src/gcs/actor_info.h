@@ -28,7 +28,8 @@ struct ActorInfo {
   int32_t max_task_retries = 0;
   std::string handle_state;
   fb::ActorDeathCause death_cause = fb::ActorDeathCause::kNone;
-  std::string death_detail;  // while restarting: of the death before
+  // For people, what death_cause does not say already; while restarting: of the death before.
+  std::string death_detail;
   std::string creation_error_data;
   std::string creation_error_metadata;
 

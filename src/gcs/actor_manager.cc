@@ -28,7 +28,7 @@ void EraseFrom(auto& map, const auto& key, const ActorId& id) {
 
 }  // namespace
 
-Status ActorManager::Register(TaskSpec spec, std::string job_config) {
+Status ActorManager::Register(TaskSpec spec) {
   if (spec.type != TaskType::kActorCreation || !spec.creation) {
     return Status::InvalidArgument("not the creation of an actor");
   }
@@ -58,9 +58,25 @@ Status ActorManager::Register(TaskSpec spec, std::string job_config) {
   record.max_restarts = creation.max_restarts;
   by_owner_[spec.caller.worker_id].insert(id);
   by_job_[spec.job_id].insert(id);
+  return Status::Ok();
+}
+
+Status ActorManager::Create(TaskSpec spec, std::string job_config) {
+  const ActorId id = spec.creation ? spec.creation->actor_id : ActorId::Nil();
+  auto it = actors_.find(id);
+  if (it == actors_.end()) {
+    RAYC_RETURN_NOT_OK(Register(spec));
+    it = actors_.find(id);
+  } else if (it->second.info.IsDead()) {
+    return {StatusCode::kActorDied, "actor " + id.Hex() + " died before its arguments were there"};
+  } else if (it->second.info.state != fb::ActorState::kDependenciesUnready) {
+    return Status::AlreadyExists("actor " + id.Hex() + " is being created already");
+  } else if (!(it->second.info.owner == spec.caller)) {
+    return Status::InvalidArgument("actor " + id.Hex() + " belongs to somebody else");
+  }
+  Record& record = it->second;
   record.spec = std::make_shared<const TaskSpec>(std::move(spec));
   record.job_config = std::make_shared<const std::string>(std::move(job_config));
-  // Whoever registers an actor has resolved its arguments.
   record.info.incarnation = 1;
   Fire(record, ActorEvent::kResolved);
   Schedule(record, 0);
@@ -120,10 +136,9 @@ void ActorManager::OnWorkerGone(Record& record, const WorkerExit& exit) {
     record.info.pid = exit.pid;
   }
   if (record.is_stopping) {
-    End(record, fb::ActorDeathCause::kOutOfScope, "no handle to it was left");
+    End(record, fb::ActorDeathCause::kOutOfScope, "");
   } else if (exit.intended) {
-    End(record, fb::ActorDeathCause::kExited,
-        exit.detail.empty() ? "it left by itself" : exit.detail);
+    End(record, fb::ActorDeathCause::kExited, exit.detail);
   } else if (MayRestart(record)) {
     Restart(record, exit.Describe());
   } else {
@@ -132,8 +147,9 @@ void ActorManager::OnWorkerGone(Record& record, const WorkerExit& exit) {
 }
 
 bool ActorManager::MayRestart(const Record& record) const {
-  return !record.is_stopping && (record.max_restarts < 0 || record.info.num_restarts <
-                                 static_cast<uint32_t>(record.max_restarts));
+  return !record.is_stopping &&
+         (record.max_restarts < 0 ||
+          record.info.num_restarts < static_cast<uint32_t>(record.max_restarts));
 }
 
 void ActorManager::Restart(Record& record, const std::string& why) {
@@ -200,12 +216,16 @@ Status ActorManager::Kill(const ActorId& id, bool no_restart) {
   if (record.info.IsDead()) {
     return Status::Ok();
   }
-  const std::string why = "it was killed by rayc.kill";
+  const std::string why = "killed by rayc.kill";
+  const bool restart = !no_restart && MayRestart(record);
+  if (restart && record.info.state == fb::ActorState::kDependenciesUnready) {
+    return Status::Ok();  // nothing runs that could be killed
+  }
   StopWorker(record, why);
-  if (!no_restart && MayRestart(record)) {
+  if (restart) {
     Restart(record, why);
   } else {
-    End(record, fb::ActorDeathCause::kKilled, why);
+    End(record, fb::ActorDeathCause::kKilled, "");
   }
   return Status::Ok();
 }
@@ -215,10 +235,10 @@ void ActorManager::OnOutOfScope(const ActorId& id) {
   if (record == nullptr || record->info.is_detached || record->is_stopping) {
     return;
   }
-  const std::string why = "no handle to it was left";
+  const std::string why = "no handle to its actor is left";
   if (record->info.state != fb::ActorState::kAlive) {
     StopWorker(*record, why);
-    End(*record, fb::ActorDeathCause::kOutOfScope, why);
+    End(*record, fb::ActorDeathCause::kOutOfScope, "");
     return;
   }
   record->is_stopping = true;
@@ -241,9 +261,8 @@ void ActorManager::OnOwnerDeath(const WorkerId& owner) {
     if (record == nullptr || record->info.is_detached) {
       continue;
     }
-    const std::string why = "the process that owned it is gone";
-    StopWorker(*record, why);
-    End(*record, fb::ActorDeathCause::kOwnerDied, why);
+    StopWorker(*record, "the owner of its actor is gone");
+    End(*record, fb::ActorDeathCause::kOwnerDied, "");
   }
 }
 
@@ -270,7 +289,7 @@ void ActorManager::OnNodeDeath(const NodeId& node, const std::string& reason) {
       WorkerExit exit;
       exit.worker_id = record->info.address.worker_id;
       exit.pid = record->info.pid;
-      exit.detail = "its node is gone, " + reason;
+      exit.detail = "its node is gone: " + reason;
       OnWorkerGone(*record, exit);
     }
   }
@@ -282,9 +301,8 @@ void ActorManager::OnJobFinished(const JobId& job) {
     if (record == nullptr || record->info.is_detached) {
       continue;
     }
-    const std::string why = "its job has ended";
-    StopWorker(*record, why);
-    End(*record, fb::ActorDeathCause::kJobFinished, why);
+    StopWorker(*record, "the job of its actor has ended");
+    End(*record, fb::ActorDeathCause::kJobFinished, "");
   }
 }
 

@@ -1,6 +1,6 @@
 // Every actor of the cluster: its state (actor_state.h has the table), its name, its restarts, and
-// whose end ends it. Decides only: the scheduler acts, the publisher tells, the clock is an argument.
-// Owned by the GcsServer; loop thread only.
+// whose end ends it. Decides only: the scheduler acts, the publisher tells, the clock is an
+// argument. Owned by the GcsServer; loop thread only.
 //
 // What ends what (all causes of a worker's end arrive as one of these):
 //   worker of the actor ended   RESTARTING while max_restarts allows, else DEAD kWorkerDied;
@@ -10,8 +10,10 @@
 //   owner process ended         DEAD kOwnerDied, unless detached; its worker is killed
 //   job ended                   DEAD kJobFinished, unless detached; its worker is killed
 //   kill, no_restart            DEAD kKilled; its worker is killed
-//   kill, else                  as if its worker had ended; DEAD kKilled if no restart is left
-//   out of scope                stopping: the name is free, the worker leaves after what is queued, and
+//   kill, else                  as if its worker had ended; DEAD kKilled if no restart is left; nothing
+//                               while DEPENDENCIES_UNREADY, if one is left
+//   out of scope                stopping: the name is free, the worker leaves after what is queued,
+//   and
 //                               then it is DEAD; if it was not created yet, it is DEAD at once
 #pragma once
 
@@ -50,8 +52,11 @@ class ActorManager {
   // Set once: runs after an actor died.
   void OnDead(std::function<void(const ActorInfo&)> callback) { on_dead_ = std::move(callback); }
 
-  // InvalidArgument, or AlreadyExists if the name or the id is taken. Creation begins at once.
-  Status Register(TaskSpec spec, std::string job_config);
+  // Takes its name and lets it be found; its arguments are not there yet. InvalidArgument, or
+  // AlreadyExists if the name or the id is taken.
+  Status Register(TaskSpec spec);
+  // Creation begins. Registers it first, if nobody has; ActorDied if it died in between.
+  Status Create(TaskSpec spec, std::string job_config);
   Status Kill(const ActorId& id, bool no_restart);
   void OnOutOfScope(const ActorId& id);
   // The process ended: for an actor in it, and for the actors that it owned.

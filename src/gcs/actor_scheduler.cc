@@ -44,13 +44,13 @@ void LeasingActorScheduler::Schedule(CreationRequest request, Callback callback)
     Start(attempt);
     return;
   }
-  attempt.timer = timers_.RunAfter(attempt.request.delay_ms,
-                                   [this, actor, serial = attempt.serial] {
-                                     if (Attempt* waiting = Find(actor, serial)) {
-                                       waiting->timer = 0;
-                                       Start(*waiting);
-                                     }
-                                   });
+  attempt.timer =
+      timers_.RunAfter(attempt.request.delay_ms, [this, actor, serial = attempt.serial] {
+        if (Attempt* waiting = Find(actor, serial)) {
+          waiting->timer = 0;
+          Start(*waiting);
+        }
+      });
 }
 
 void LeasingActorScheduler::Start(Attempt& attempt) {
@@ -246,25 +246,24 @@ void LeasingActorScheduler::AskHowItDied(Attempt& attempt) {
       KillWorker(asking->worker, "it does not answer");
     }
   });
-  raylet->GetWorkerDeath(
-      attempt.worker.worker_id,
-      [this, alive = std::weak_ptr<int>(alive_), actor, serial,
-       unknown](const Result<const fb::WorkerDeath*>& reply) {
-        if (alive.expired()) {
-          return;
-        }
-        Attempt* asking = Find(actor, serial);
-        if (asking == nullptr || asking->stage != Stage::kAsking) {
-          return;
-        }
-        WorkerExit exit = unknown;
-        if (!reply) {
-          exit.detail = "its node is gone";
-        } else if ((*reply)->known()) {
-          exit = FromMessage(**reply);
-        }
-        FinishLost(*asking, std::move(exit));
-      });
+  raylet->GetWorkerDeath(attempt.worker.worker_id,
+                         [this, alive = std::weak_ptr<int>(alive_), actor, serial,
+                          unknown](const Result<const fb::WorkerDeath*>& reply) {
+                           if (alive.expired()) {
+                             return;
+                           }
+                           Attempt* asking = Find(actor, serial);
+                           if (asking == nullptr || asking->stage != Stage::kAsking) {
+                             return;
+                           }
+                           WorkerExit exit = unknown;
+                           if (!reply) {
+                             exit.detail = "its node is gone";
+                           } else if ((*reply)->known()) {
+                             exit = FromMessage(**reply);
+                           }
+                           FinishLost(*asking, std::move(exit));
+                         });
 }
 
 void LeasingActorScheduler::OnWorkerDeath(const WorkerExit& exit) {

@@ -3,9 +3,9 @@
 // attempts are under way at once; nothing here waits for another one.
 //
 // An attempt:   kWaiting --> kLeasing --> kPushing --> created | constructor raised | failed
-//               (delay,      (raylet)     (worker)  \-> kAsking (raylet: how did it die?) --> worker lost
-//               no node)
-//               kLeasing --> unschedulable | failed, or kWaiting when the raylet is gone
+//               (delay,      (raylet)     (worker)  \-> kAsking (raylet: how did it die?) -->
+//               worker lost no node) kLeasing --> unschedulable | failed, or kWaiting when the
+//               raylet is gone
 //
 // Owned by the GcsServer; loop thread only.
 #pragma once
@@ -51,8 +51,8 @@ class ActorScheduler {
  public:
   using Callback = std::function<void(CreationOutcome)>;
   virtual ~ActorScheduler() = default;
-  // One attempt per actor at a time. The callback runs once, perhaps before this returns, unless the
-  // attempt is cancelled.
+  // One attempt per actor at a time. The callback runs once, perhaps before this returns, unless
+  // the attempt is cancelled.
   virtual void Schedule(CreationRequest request, Callback callback) = 0;
   // Gives up the attempt, if there is one; a worker that creates the actor already is killed.
   virtual void Cancel(const ActorId& actor, const std::string& reason) = 0;

@@ -37,7 +37,10 @@ void HandleCreate(ActorManager& actors, const JobManager& jobs, const fb::Create
   if (const JobRecord* job = jobs.Find(spec.job_id); job_config.empty() && job != nullptr) {
     job_config = job->config;
   }
-  Answer(actors.Register(std::move(spec), std::move(job_config)), std::move(responder));
+  const Status status = request.dependencies_pending()
+                            ? actors.Register(std::move(spec))
+                            : actors.Create(std::move(spec), std::move(job_config));
+  Answer(status, std::move(responder));
 }
 
 void HandleList(const ActorManager& actors, const fb::ListActors& request,
@@ -53,8 +56,7 @@ void HandleList(const ActorManager& actors, const fb::ListActors& request,
     if (!request.all_namespaces() && info->name_space != name_space) {
       continue;
     }
-    reply.actors.push_back(
-        std::make_unique<fb::ActorInfoT>(ToMessage(*info, HandleState::kOmit)));
+    reply.actors.push_back(std::make_unique<fb::ActorInfoT>(ToMessage(*info, HandleState::kOmit)));
   }
   responder.Reply(reply);
 }

@@ -1,6 +1,6 @@
-// The connections that the GCS opens: one to each raylet, kept; one to a worker for each creation of
-// an actor, closed by its user. Behind an interface, so that the actor scheduler can be tested without
-// sockets. Owned by the GcsServer; loop thread only.
+// The connections that the GCS opens: one to each raylet, kept; one to a worker for each creation
+// of an actor, closed by its user. Behind an interface, so that the actor scheduler can be tested
+// without sockets. Owned by the GcsServer; loop thread only.
 #pragma once
 
 #include <memory>

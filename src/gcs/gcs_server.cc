@@ -67,12 +67,12 @@ GcsServer::Parts::Parts(EventLoop& loop, GcsServerOptions given)
   AddJobService(server, jobs,
                 ClusterInfo{ClusterId::FromRandom(), options.session_dir, options.session_name});
   AddNodeService(server, nodes);
-  AddActorService(server, actors, publisher, jobs,
-                  [this](const WorkerExit& exit, bool is_driver) { OnWorkerDeath(exit, is_driver); });
-  server.OnConnect([this](const rpc::ChannelPtr& channel) { OnConnect(channel); });
-  server.OnDisconnect([this](const rpc::ChannelPtr& channel, const Status& /*why*/) {
-    OnDisconnect(channel);
+  AddActorService(server, actors, publisher, jobs, [this](const WorkerExit& exit, bool is_driver) {
+    OnWorkerDeath(exit, is_driver);
   });
+  server.OnConnect([this](const rpc::ChannelPtr& channel) { OnConnect(channel); });
+  server.OnDisconnect(
+      [this](const rpc::ChannelPtr& channel, const Status& /*why*/) { OnDisconnect(channel); });
 }
 
 namespace {

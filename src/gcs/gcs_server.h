@@ -1,6 +1,6 @@
-// The GCS: cluster state behind one Unix socket. Composition root of this folder. Hosted by the head
-// raylet, on its loop, or by the program gcs_server. Made, started and shut down on the loop's thread
-// or before it runs; never blocks.
+// The GCS: cluster state behind one Unix socket. Composition root of this folder. Hosted by the
+// head raylet, on its loop, or by the program gcs_server. Made, started and shut down on the loop's
+// thread or before it runs; never blocks.
 #pragma once
 
 #include <memory>

@@ -124,8 +124,8 @@ void JobManager::OnLessUsed(const JobId& id) {
     kv_.Delete(kFunctionNamespace, prefix + id.Hex() + ":", /*by_prefix=*/true,
                [id](const Result<uint32_t>& deleted) {
                  if (!deleted) {
-                   RAYC_LOG(kWarning) << "cannot delete the functions of job " << id << ": "
-                                      << deleted.error();
+                   RAYC_LOG(kWarning)
+                       << "cannot delete the functions of job " << id << ": " << deleted.error();
                  }
                });
   }

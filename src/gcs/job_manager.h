@@ -1,6 +1,6 @@
-// The jobs: one per driver, from AddJob until its connection closes or its process is reported dead.
-// What a job exported to the function table goes when the job has ended and nothing of it lives on.
-// Owned by the GcsServer; loop thread only.
+// The jobs: one per driver, from AddJob until its connection closes or its process is reported
+// dead. What a job exported to the function table goes when the job has ended and nothing of it
+// lives on. Owned by the GcsServer; loop thread only.
 #pragma once
 
 #include <sys/types.h>
@@ -41,7 +41,9 @@ class JobManager {
   ~JobManager();
 
   // Set once, before the first job. Runs after the job was marked dead.
-  void OnFinished(std::function<void(const JobId&)> callback) { on_finished_ = std::move(callback); }
+  void OnFinished(std::function<void(const JobId&)> callback) {
+    on_finished_ = std::move(callback);
+  }
   // Set once: whether actors of this job live on (detached ones, after its end).
   void InUse(std::function<bool(const JobId&)> query) { in_use_ = std::move(query); }
 

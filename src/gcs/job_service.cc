@@ -56,10 +56,9 @@ void AddJobService(rpc::Server& server, JobManager& jobs, ClusterInfo cluster) {
         HandleAdd(jobs, cluster, channel, request, std::move(responder));
       });
   server.HandleTable<fb::GetJob>(
-      Method::kGetJob, [&jobs](const rpc::ChannelPtr& /*channel*/, const fb::GetJob& request,
-                               rpc::Responder responder) {
-        HandleGet(jobs, request, std::move(responder));
-      });
+      Method::kGetJob,
+      [&jobs](const rpc::ChannelPtr& /*channel*/, const fb::GetJob& request,
+              rpc::Responder responder) { HandleGet(jobs, request, std::move(responder)); });
 }
 
 }  // namespace rayc::gcs

@@ -80,25 +80,21 @@ void HandleKeys(KvStore& kv, const fb::KvKeys& request, rpc::Responder responder
 
 void AddKvService(rpc::Server& server, KvStore& kv) {
   server.HandleTable<fb::KvPut>(
-      Method::kKvPut, [&kv](const rpc::ChannelPtr& /*channel*/, const fb::KvPut& request,
-                            rpc::Responder responder) {
-        HandlePut(kv, request, std::move(responder));
-      });
+      Method::kKvPut,
+      [&kv](const rpc::ChannelPtr& /*channel*/, const fb::KvPut& request,
+            rpc::Responder responder) { HandlePut(kv, request, std::move(responder)); });
   server.HandleTable<fb::KvGet>(
-      Method::kKvGet, [&kv](const rpc::ChannelPtr& /*channel*/, const fb::KvGet& request,
-                            rpc::Responder responder) {
-        HandleGet(kv, request, std::move(responder));
-      });
+      Method::kKvGet,
+      [&kv](const rpc::ChannelPtr& /*channel*/, const fb::KvGet& request,
+            rpc::Responder responder) { HandleGet(kv, request, std::move(responder)); });
   server.HandleTable<fb::KvDel>(
-      Method::kKvDel, [&kv](const rpc::ChannelPtr& /*channel*/, const fb::KvDel& request,
-                            rpc::Responder responder) {
-        HandleDelete(kv, request, std::move(responder));
-      });
+      Method::kKvDel,
+      [&kv](const rpc::ChannelPtr& /*channel*/, const fb::KvDel& request,
+            rpc::Responder responder) { HandleDelete(kv, request, std::move(responder)); });
   server.HandleTable<fb::KvKeys>(
-      Method::kKvKeys, [&kv](const rpc::ChannelPtr& /*channel*/, const fb::KvKeys& request,
-                             rpc::Responder responder) {
-        HandleKeys(kv, request, std::move(responder));
-      });
+      Method::kKvKeys,
+      [&kv](const rpc::ChannelPtr& /*channel*/, const fb::KvKeys& request,
+            rpc::Responder responder) { HandleKeys(kv, request, std::move(responder)); });
 }
 
 }  // namespace rayc::gcs

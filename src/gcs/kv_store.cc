@@ -44,8 +44,8 @@ void KvStore::Get(const std::string& name_space, const std::string& key, int64_t
   }
   // It waits before it looks, so that a put between the two is not missed.
   const uint64_t id = next_waiter_++;
-  const Timers::Id timer = timers_.RunAfter(
-      wait_ms, [this, place, id] { Finish(place, id, Value(std::nullopt)); });
+  const Timers::Id timer =
+      timers_.RunAfter(wait_ms, [this, place, id] { Finish(place, id, Value(std::nullopt)); });
   waiters_.emplace(place, Waiter{id, timer, std::move(callback)});
   store_.Get(place.first, key, [this, place, id](const Result<Value>& found) {
     if (!found || found->has_value()) {

@@ -81,8 +81,9 @@ int main(int argc, char** argv) {
 
   EventLoop loop;
   const size_t slash = flags.session_dir.find_last_of('/');
-  gcs::GcsServer server(loop, {flags.socket, flags.session_dir,
-                               flags.session_dir.substr(slash == std::string::npos ? 0 : slash + 1)});
+  gcs::GcsServer server(loop,
+                        {flags.socket, flags.session_dir,
+                         flags.session_dir.substr(slash == std::string::npos ? 0 : slash + 1)});
   const Status started = server.Start();
   if (!started.ok()) {
     std::fprintf(stderr, "gcs_server: %s\n", started.ToString().c_str());

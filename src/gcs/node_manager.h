@@ -45,9 +45,9 @@ class NodeManager {
 
   const NodeRecord* Find(const NodeId& id) const;
   std::vector<const NodeRecord*> List() const;  // living and dead
-  // Where to ask for a lease of these resources: a living node that has them free; else one that has
-  // them at all; else the head node or any other, whose raylet then says what is missing. None only
-  // when no node lives.
+  // Where to ask for a lease of these resources: a living node that has them free; else one that
+  // has them at all; else the head node or any other, whose raylet then says what is missing. None
+  // only when no node lives.
   std::optional<NodeId> Pick(const ResourceSet& resources, const ResourceSet& placement) const;
 
  private:

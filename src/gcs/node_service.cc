@@ -40,9 +40,8 @@ std::unique_ptr<fb::NodeInfoT> ToMessage(const NodeRecord& node) {
 
 void AddNodeService(rpc::Server& server, NodeManager& nodes) {
   server.HandleTable<fb::RegisterNode>(
-      Method::kRegisterNode,
-      [&nodes](const rpc::ChannelPtr& channel, const fb::RegisterNode& request,
-               rpc::Responder responder) {
+      Method::kRegisterNode, [&nodes](const rpc::ChannelPtr& channel,
+                                      const fb::RegisterNode& request, rpc::Responder responder) {
         const Status status = nodes.Register(FromMessage(request), channel);
         if (status.ok()) {
           responder.Ok();

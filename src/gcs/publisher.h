@@ -1,5 +1,5 @@
-// Tells subscribers of each change of an actor, over the connection on which they asked. Owned by the
-// GcsServer; loop thread only.
+// Tells subscribers of each change of an actor, over the connection on which they asked. Owned by
+// the GcsServer; loop thread only.
 #pragma once
 
 #include <unordered_map>
@@ -27,7 +27,7 @@ class Publisher final : public ActorPublisher {
   size_t subscriptions() const;
 
  private:
-  std::unordered_map<ActorId, std::unordered_set<rpc::ChannelPtr>> by_actor_;      // no empty ones
+  std::unordered_map<ActorId, std::unordered_set<rpc::ChannelPtr>> by_actor_;    // no empty ones
   std::unordered_map<rpc::ChannelPtr, std::unordered_set<ActorId>> by_channel_;  // the same, turned
 };
 

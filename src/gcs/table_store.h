@@ -1,6 +1,7 @@
-// Where the GCS keeps its tables: byte keys and values in named tables, behind one interface, so that
-// a store in memory, in a file or in another process serve alike. Owned by the GcsServer; loop thread
-// only. A store may answer before a call returns, or later; calls on one key take effect in order.
+// Where the GCS keeps its tables: byte keys and values in named tables, behind one interface, so
+// that a store in memory, in a file or in another process serve alike. Owned by the GcsServer; loop
+// thread only. A store may answer before a call returns, or later; calls on one key take effect in
+// order.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The seam through which the GCS waits: managers take a Timers&, tests pass one that they advance by
-// hand. Loop thread only.
+// The seam through which the GCS waits: managers take a Timers&, tests pass one that they advance
+// by hand. Loop thread only.
 #pragma once
 
 #include <cstdint>

@@ -5,11 +5,10 @@
 namespace rayc::gcs {
 
 std::string WorkerExit::Describe() const {
-  std::string text = "its worker process";
+  std::string text = detail.empty() ? "how it ended is not known" : detail;
   if (pid > 0) {
     text += " (pid " + std::to_string(pid) + ")";
   }
-  text += detail.empty() ? " is gone" : " ended: " + detail;
   if (!stderr_tail.empty()) {
     text += "\nThe last lines that it wrote to stderr:\n" + stderr_tail;
   }

@@ -17,7 +17,7 @@ struct WorkerExit {
   std::string detail;       // one sentence, "" if nothing is known
   std::string stderr_tail;  // the last lines that it wrote there
 
-  // For the text of an exception: what happened, and the last words.
+  // For the text of an exception, after "its process has ended: ": what happened, the last words.
   std::string Describe() const;
 };
 

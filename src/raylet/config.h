@@ -25,11 +25,10 @@ struct RayletConfig {
   uint32_t workers_max = 1'000;
   std::vector<std::string> zygote_argv;
 
-  std::string RayletSocket() const { return session_dir + "/sockets/raylet"; }
-  std::string PlasmaSocket() const { return session_dir + "/sockets/plasma"; }
-  std::string GcsSocket() const {
-    return gcs_socket.empty() ? session_dir + "/sockets/gcs" : gcs_socket;
-  }
+  std::string SocketDir() const { return session_dir + "/sockets"; }
+  std::string RayletSocket() const { return SocketDir() + "/raylet"; }
+  std::string PlasmaSocket() const { return SocketDir() + "/plasma"; }
+  std::string GcsSocket() const { return gcs_socket.empty() ? SocketDir() + "/gcs" : gcs_socket; }
   std::string LogDir() const { return session_dir + "/logs"; }
   std::string SessionName() const { return session_dir.substr(session_dir.rfind('/') + 1); }
   // No other node can join: what this node cannot hold, nobody ever will.

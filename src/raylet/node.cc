@@ -1,5 +1,7 @@
 #include "raylet/node.h"
 
+#include <unistd.h>
+
 #include <csignal>
 #include <utility>
 
@@ -294,6 +296,8 @@ void Node::WorkerDead(const WorkerEnd& end) {
   if (!end.intended) {
     RAYC_LOG(kInfo) << "worker " << end.id << " (pid " << end.pid << ") " << end.detail;
   }
+  // A process that was killed leaves its socket behind.
+  ::unlink((options_.socket_dir + "/worker-" + end.id.Hex().substr(0, 16)).c_str());
   RecordEnd(end, false, logs_.Close(end.id));
   if (stopping_) {
     if (pool_.size() == 0) {

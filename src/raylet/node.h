@@ -28,6 +28,7 @@ namespace rayc::raylet {
 struct NodeOptions {
   NodeId node_id;
   std::string log_dir;
+  std::string socket_dir;  // where workers listen
   LeaseManagerOptions leases;
   WorkerPoolOptions pool;
 };

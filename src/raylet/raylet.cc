@@ -30,6 +30,7 @@ NodeOptions MakeNodeOptions(const RayletConfig& config, const NodeId& node_id) {
   NodeOptions options;
   options.node_id = node_id;
   options.log_dir = config.LogDir();
+  options.socket_dir = config.SocketDir();
   options.leases.totals = config.resources;
   options.leases.fail_infeasible = config.IsPrivate();
   const auto cpus = static_cast<size_t>(config.resources.Get(kCpu) / kResourceUnit);

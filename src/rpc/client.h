@@ -1,7 +1,8 @@
-// What the typed clients (gcs_client.h, raylet_client.h, worker_client.h) have in common: an abstract
-// class says what can be asked, a Wire... class asks it over a Channel, and tests put a fake in its
-// place. Calls from any thread; callbacks run on the channel's loop thread, exactly once, with
-// kDisconnected when the connection ends first. A reply table lives during its callback only.
+// What the typed clients (gcs_client.h, raylet_client.h, worker_client.h) have in common: an
+// abstract class says what can be asked, a Wire... class asks it over a Channel, and tests put a
+// fake in its place. Calls from any thread; callbacks run on the channel's loop thread, exactly
+// once, with kDisconnected when the connection ends first. A reply table lives during its callback
+// only.
 #pragma once
 
 #include <functional>

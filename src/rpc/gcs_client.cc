@@ -95,6 +95,13 @@ void WireGcsClient::CreateActor(const TaskSpec& spec, std::string_view job_confi
   CallStatus(Method::kCreateActor, request, std::move(callback));
 }
 
+void WireGcsClient::RegisterActor(const TaskSpec& spec, StatusCallback callback) {
+  fb::CreateActorT request;
+  request.spec = ToMessage(spec);
+  request.dependencies_pending = true;
+  CallStatus(Method::kCreateActor, request, std::move(callback));
+}
+
 void WireGcsClient::GetActor(const ActorId& actor, TableCallback<fb::ActorInfo> callback) {
   fb::GetActorT request;
   request.actor_id = IdBytes(actor);

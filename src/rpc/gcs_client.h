@@ -35,9 +35,13 @@ class GcsClient {
   virtual void ReportResources(const NodeId& node, const ResourceSet& available) = 0;
   virtual void GetNodes(TableCallback<fb::GetNodesReply> callback) = 0;
 
-  // kAlreadyExists if the name is taken.
+  // Its arguments are there: it is created as soon as there is a worker. kAlreadyExists if the name
+  // is taken; kActorDied if it was registered before and has died since.
   virtual void CreateActor(const TaskSpec& spec, std::string_view job_config,
                            StatusCallback callback) = 0;
+  // Optional, before CreateActor, when arguments are still pending: takes the name, and lets others
+  // find, follow and kill the actor. kAlreadyExists as above.
+  virtual void RegisterActor(const TaskSpec& spec, StatusCallback callback) = 0;
   virtual void GetActor(const ActorId& actor, TableCallback<fb::ActorInfo> callback) = 0;
   virtual void GetNamedActor(std::string_view name, std::string_view name_space,
                              TableCallback<fb::ActorInfo> callback) = 0;
@@ -73,6 +77,7 @@ class WireGcsClient final : public GcsClient, public WireClient {
   void GetNodes(TableCallback<fb::GetNodesReply> callback) override;
   void CreateActor(const TaskSpec& spec, std::string_view job_config,
                    StatusCallback callback) override;
+  void RegisterActor(const TaskSpec& spec, StatusCallback callback) override;
   void GetActor(const ActorId& actor, TableCallback<fb::ActorInfo> callback) override;
   void GetNamedActor(std::string_view name, std::string_view name_space,
                      TableCallback<fb::ActorInfo> callback) override;

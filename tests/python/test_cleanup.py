@@ -181,7 +181,7 @@ def test_the_next_session_removes_what_a_dead_one_left() -> None:
 
 
 def test_a_living_session_is_left_alone(start_driver: Callable[..., Any]) -> None:
-    driver = started(start_driver, "sys.stdin.readline()")
+    driver = started(start_driver, "time.sleep(100)")
     rayc.init(num_cpus=1)
     assert driver.session in session_folders()
     mine = rayc.get_runtime_context().get_session_name()

@@ -159,6 +159,7 @@ def test_every_return_holds_the_error() -> None:
 
 def test_get_of_a_list_raises_the_first_error_in_it() -> None:
     refs = [rayc.put(1), throw.remote(KeyError("a")), throw.remote(ValueError("b"))]
+    rayc.wait(refs, num_returns=3)
     with pytest.raises(KeyError):
         rayc.get(refs)
 

@@ -34,7 +34,7 @@ def run_example(name: str, folder: Path, *arguments: str) -> str:
 
 @needs("sklearn")
 def test_parameter_server_learns_both_ways(tmp_path: Path) -> None:
-    output = run_example("parameter_server.py", tmp_path, "--updates=60", "--workers=3")
+    output = run_example("parameter_server.py", tmp_path, "--updates=150", "--workers=3")
     figures = re.findall(
         r"^(\w+): test accuracy (\S+), (\S+) updates/s, (\S+) gradients/s$", output, re.MULTILINE
     )

@@ -98,19 +98,28 @@ def test_environment_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     from rayc._private.task_environment import TaskEnvironment
 
     counts: list[int] = []
+    variables: dict[str, str] = {}
     monkeypatch.setattr(blas_threads, "set_threads", counts.append)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "environ", variables)
     environment = TaskEnvironment()
     environment.apply({"CPU": 3.0}, {"GPU": [1, 3]}, None)
-    assert os.environ["OMP_NUM_THREADS"] == "3"
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,3"
+    assert variables == {"OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "1,3"}
     environment.apply({"CPU": 0.5}, {}, None)
-    assert os.environ["OMP_NUM_THREADS"] == "1"
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    assert variables == {"OMP_NUM_THREADS": "1"}
     environment.apply({}, {"GPU": [1]}, ["GPU-a", "GPU-b"])
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+    assert variables == {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "GPU-b"}
     assert counts == [3, 1, 1]
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    TaskEnvironment().apply({"CPU": 2.0}, {}, None)
-    assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rayc._private.task_environment import TaskEnvironment
+
+    variables = {"OMP_NUM_THREADS": "7", "CUDA_VISIBLE_DEVICES": "4,5"}
+    monkeypatch.setattr(os, "environ", variables)
+    environment = TaskEnvironment()
+    environment.apply({"CPU": 2.0}, {}, ["4", "5"])
+    assert variables == {"OMP_NUM_THREADS": "7", "CUDA_VISIBLE_DEVICES": "4,5"}
+    environment.apply({"CPU": 2.0}, {"GPU": [1]}, ["4", "5"])
+    assert variables["CUDA_VISIBLE_DEVICES"] == "5"
+    environment.apply({"CPU": 2.0}, {}, ["4", "5"])
+    assert variables == {"OMP_NUM_THREADS": "7", "CUDA_VISIBLE_DEVICES": "4,5"}

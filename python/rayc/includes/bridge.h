@@ -226,6 +226,42 @@ inline std::shared_ptr<Buffer> NewHeapBuffer(size_t bytes, uint8_t** data) {
   return buffer;
 }
 
+// Bytes (perhaps none) with local references that go when they do. What a task returns must hold the
+// references inside it until the reply is made, by when the Python objects are gone.
+class HoldingBuffer final : public Buffer {
+ public:
+  HoldingBuffer(CoreWorker& core, std::shared_ptr<Buffer> bytes,
+                const std::vector<ObjectRefInfo>& refs)
+      : core_(core), bytes_(std::move(bytes)) {
+    if (bytes_ != nullptr) {
+      data_ = bytes_->data();
+      size_ = bytes_->size();
+    }
+    held_.reserve(refs.size());
+    for (const ObjectRefInfo& ref : refs) {
+      core_.CopyLocalRef(ref.id);
+      held_.push_back(ref.id);
+    }
+  }
+  ~HoldingBuffer() override {
+    for (const ObjectId& id : held_) {
+      core_.RemoveLocalRef(id);
+    }
+  }
+
+ private:
+  CoreWorker& core_;
+  const std::shared_ptr<Buffer> bytes_;
+  std::vector<ObjectId> held_;
+};
+
+inline void HoldNested(CoreWorker& core, core_worker::ReturnObject* returned) {
+  if (!returned->nested.empty()) {
+    returned->value.data = std::make_shared<HoldingBuffer>(
+        core, std::move(returned->value.data), returned->nested);
+  }
+}
+
 // In a fork what pins are for is the parent's business: the pin stays.
 inline void ReleaseBuffer(std::shared_ptr<Buffer>& buffer) {
   if (fork_state.is_fork) {

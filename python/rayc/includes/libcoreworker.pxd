@@ -192,6 +192,7 @@ cdef extern from "rayc/includes/bridge.h" namespace "rayc::python" nogil:
     shared_ptr[CBuffer] CopyToHeap(string_view)
     shared_ptr[CBuffer] NewHeapBuffer(size_t, uint8_t**)
     void ReleaseBuffer(shared_ptr[CBuffer]&)
+    void HoldNested(CCoreWorker&, CReturnObject*)
 
     cdef cppclass CReadyQueue "rayc::python::ReadyQueue":
         vector[CObjectId] Take()

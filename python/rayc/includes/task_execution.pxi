@@ -181,7 +181,7 @@ cdef tuple load_args(const CTaskExecution& execution):
             source = spec.args[i].object_id
         values.append(deserialize(execution.args[i], source))
     if not names:
-        return values, None
+        return values, {}
     positional = len(values) - len(names)
     return values[:positional], dict(zip(names, values[positional:]))
 
@@ -191,8 +191,6 @@ cdef int create_actor(const CTaskSpec* spec, TaskCode code, list args, dict kwar
     global idle_title, own_actor_id
     cls = _load_actor_class(job_id_of(spec.job_id), code.descriptor)
     own_actor_id = spec.creation.value().actor_id
-    if kwargs is None:
-        kwargs = {}
     if cls.__new__ is object.__new__:
         actor = cls.__new__(cls)
     else:
@@ -271,12 +269,13 @@ cdef int store_return(const CTaskSpec* spec, size_t index, object value,
     stored.nested = serialized.nested
     if serialized.size <= kInlineBytesMax:
         stored.value = to_heap(serialized)
-        return 0
-    # It may be there already: an earlier attempt has written it.
-    write_in_plasma(
-        current_core, serialized, spec.ReturnId(<uint32_t>index), spec.caller.worker_id
-    )
-    stored.in_plasma = True
+    else:
+        # It may be there already: an earlier attempt has written it.
+        write_in_plasma(
+            current_core, serialized, spec.ReturnId(<uint32_t>index), spec.caller.worker_id
+        )
+        stored.in_plasma = True
+    HoldNested(deref(current_core), stored)
     return 0
 
 
@@ -292,6 +291,7 @@ cdef int store_failure(const CTaskSpec* spec, TaskCode code, object error,
     fill_returns(spec, stored, result)
     for i in range(result.returns.size()):
         result.returns[i].nested = nested
+        HoldNested(deref(current_core), &result.returns[i])
     return 0
 
 

@@ -47,6 +47,7 @@ class ActorSubmitterTest : public ::testing::Test {
     if (state == ActorUpdate::State::kDead) {
       update.error = MakeActorErrorValue({StatusCode::kActorDied, "killed"}, actor_);
     }
+    submitter_.Follow(actor_);
     submitter_.OnUpdate(update);
   }
 

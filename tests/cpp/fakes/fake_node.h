@@ -1,5 +1,5 @@
-// A raylet and its workers as the GCS sees them: real sockets, no processes. Each lease gets a worker
-// at once, unless the test says otherwise. One loop thread for all of it.
+// A raylet and its workers as the GCS sees them: real sockets, no processes. Each lease gets a
+// worker at once, unless the test says otherwise. One loop thread for all of it.
 #pragma once
 
 #include <cstdlib>
@@ -88,7 +88,7 @@ class FakeNode {
 
   // The loop's thread only.
   std::map<WorkerId, Worker> workers;
-  std::vector<rpc::Responder> kept;       // leases not granted
+  std::vector<rpc::Responder> kept;  // leases not granted
   std::vector<std::pair<uint64_t, bool>> returned;
   std::vector<WorkerId> killed;
   bool grants = true;
@@ -102,8 +102,9 @@ class FakeNode {
   void Start() {
     const std::string socket = folder_ + "/raylet";
     raylet_.HandleTable<fb::RequestLease>(
-        Method::kRequestLease, [this](const rpc::ChannelPtr& /*channel*/,
-                                      const fb::RequestLease& /*request*/, rpc::Responder responder) {
+        Method::kRequestLease,
+        [this](const rpc::ChannelPtr& /*channel*/, const fb::RequestLease& /*request*/,
+               rpc::Responder responder) {
           if (!refusal.ok()) {
             responder.Error(refusal);
           } else if (grants) {
@@ -119,13 +120,13 @@ class FakeNode {
           returned.emplace_back(message.lease_id(), message.worker_exiting());
         });
     raylet_.HandleTable<fb::CancelLease>(
-        Method::kCancelLease, [](const rpc::ChannelPtr& /*channel*/,
-                                 const fb::CancelLease& /*message*/,
-                                 const rpc::Responder& /*one way*/) {});
+        Method::kCancelLease,
+        [](const rpc::ChannelPtr& /*channel*/, const fb::CancelLease& /*message*/,
+           const rpc::Responder& /*one way*/) {});
     raylet_.HandleTable<fb::KillWorker>(
-        Method::kKillWorker, [this](const rpc::ChannelPtr& /*channel*/,
-                                    const fb::KillWorker& message,
-                                    const rpc::Responder& /*one way*/) {
+        Method::kKillWorker,
+        [this](const rpc::ChannelPtr& /*channel*/, const fb::KillWorker& message,
+               const rpc::Responder& /*one way*/) {
           const auto worker = WorkerId::FromBytes(message.worker_id());
           killed.push_back(worker);
           DieOnLoop(worker, "killed by signal 9 (SIGKILL)", false, true);
@@ -159,14 +160,13 @@ class FakeNode {
     worker.server = std::make_unique<rpc::Server>(
         thread_.loop(), std::string(worker.address.worker_id.Binary()), "worker");
     worker.server->HandleTable<fb::PushTask>(
-        Method::kPushTask,
-        [this](const rpc::ChannelPtr& /*channel*/, const fb::PushTask& push,
-               rpc::Responder answer) { on_push(push, std::move(answer)); });
+        Method::kPushTask, [this](const rpc::ChannelPtr& /*channel*/, const fb::PushTask& push,
+                                  rpc::Responder answer) { on_push(push, std::move(answer)); });
     const WorkerId id = worker.address.worker_id;
     worker.server->HandleTable<fb::KillActor>(
-        Method::kKillActor, [this, id](const rpc::ChannelPtr& /*channel*/,
-                                       const fb::KillActor& message,
-                                       const rpc::Responder& /*one way*/) {
+        Method::kKillActor,
+        [this, id](const rpc::ChannelPtr& /*channel*/, const fb::KillActor& message,
+                   const rpc::Responder& /*one way*/) {
           workers.at(id).stopped.emplace_back(ActorId::FromBytes(message.actor_id()),
                                               message.graceful());
         });

@@ -43,8 +43,8 @@ class LoopThread {
   std::thread thread_;
 };
 
-// Starts an asynchronous call with a callback that takes a T, and waits for it. A call that is never
-// answered fails, late, instead of hanging the test.
+// Starts an asynchronous call with a callback that takes a T, and waits for it. A call that is
+// never answered fails, late, instead of hanging the test.
 template <typename T, typename Start>
 T Await(Start start) {
   auto promise = std::make_shared<std::promise<T>>();

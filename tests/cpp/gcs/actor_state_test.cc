@@ -8,8 +8,8 @@ namespace {
 using fb::ActorState;
 
 TEST(ActorStateTest, DeadIsForEver) {
-  for (const ActorEvent event : {ActorEvent::kResolved, ActorEvent::kCreated, ActorEvent::kRestart,
-                                 ActorEvent::kEnd}) {
+  for (const ActorEvent event :
+       {ActorEvent::kResolved, ActorEvent::kCreated, ActorEvent::kRestart, ActorEvent::kEnd}) {
     EXPECT_FALSE(NextActorState(ActorState::kDead, event));
   }
 }

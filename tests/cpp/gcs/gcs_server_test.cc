@@ -1,5 +1,5 @@
-// A whole GCS on its socket, with a driver, and a node whose raylet and workers are played by servers
-// in this process.
+// A whole GCS on its socket, with a driver, and a node whose raylet and workers are played by
+// servers in this process.
 #include "gcs/gcs_server.h"
 
 #include <gtest/gtest.h>
@@ -195,9 +195,8 @@ class GcsServerTest : public ::testing::Test {
   }
   std::vector<std::string> FunctionKeys() {
     return Await<std::vector<std::string>>([&](auto done) {
-      driver_->gcs().KvKeys("fun", "", [done](const Result<std::vector<std::string>>& keys) {
-        done(*keys);
-      });
+      driver_->gcs().KvKeys("fun", "",
+                            [done](const Result<std::vector<std::string>>& keys) { done(*keys); });
     });
   }
   bool PutKey(const std::string& name_space, const std::string& key, const std::string& value) {
@@ -366,9 +365,8 @@ TEST_F(GcsServerTest, ARaisingConstructorsErrorReachesTheOwner) {
 }
 
 TEST_F(GcsServerTest, WhatNoNodeCanHoldFailsAtOnce) {
-  node_->thread().Run([&] {
-    node_->refusal = Status(StatusCode::kUnschedulable, "GPU: 1 asked, 0 there");
-  });
+  node_->thread().Run(
+      [&] { node_->refusal = Status(StatusCode::kUnschedulable, "GPU: 1 asked, 0 there"); });
   const ActorId id = driver_->CreateAndSubscribe(driver_->Spec(job_, -1));
   ASSERT_TRUE(driver_->WaitForState(id, ActorState::kDead));
   EXPECT_EQ(driver_->Updates(id).back().cause, ActorDeathCause::kUnschedulable);

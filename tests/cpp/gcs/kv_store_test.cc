@@ -31,8 +31,7 @@ class KvStoreTest : public ::testing::Test {
   }
   std::vector<std::string> Keys(const std::string& name_space, const std::string& prefix) {
     std::vector<std::string> keys;
-    kv_.Keys(name_space, prefix,
-             [&](Result<std::vector<std::string>> result) { keys = *result; });
+    kv_.Keys(name_space, prefix, [&](Result<std::vector<std::string>> result) { keys = *result; });
     return keys;
   }
   // Records the answer of a get that may wait.

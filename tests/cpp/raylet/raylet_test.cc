@@ -506,6 +506,8 @@ TEST_F(RayletTest, ADeathSaysWhatHappened) {
   EXPECT_EQ(exited.detail, "exited with code 3");
   EXPECT_EQ(exited.stderr_tail, "something went wrong\nreally\n");
 
+  EXPECT_FALSE(fs::exists(first->worker.socket));
+
   const auto second = Lease(*driver, 2);  // the dead one's CPU is free again
   Do(*second, "kill 6");
   const fb::WorkerDeathT crashed = DeathOf(*driver, second->worker.worker_id);

@@ -31,18 +31,17 @@ class ChannelTest : public ::testing::Test {
  protected:
   ChannelTest() {
     InitLogging("test", LogLevel::kError, "");  // closing broken peers is what is tested
-    server_.HandleTable<fb::KvGet>(
-        Method::kKvGet, [](const ChannelPtr& /*channel*/, const fb::KvGet& request,
-                           Responder responder) {  // echoes
-          fb::KvGetReplyT reply;
-          reply.value = ToBytes(BytesView(request.key()));
-          responder.Reply(reply);
-        });
+    server_.HandleTable<fb::KvGet>(Method::kKvGet,
+                                   [](const ChannelPtr& /*channel*/, const fb::KvGet& request,
+                                      Responder responder) {  // echoes
+                                     fb::KvGetReplyT reply;
+                                     reply.value = ToBytes(BytesView(request.key()));
+                                     responder.Reply(reply);
+                                   });
     server_.HandleTable<fb::KvPut>(
-        Method::kKvPut, [this](const ChannelPtr& /*channel*/, const fb::KvPut& request,
-                               const Responder& /*one way*/) {
-          notes_.emplace_back(BytesView(request.key()));
-        });
+        Method::kKvPut,
+        [this](const ChannelPtr& /*channel*/, const fb::KvPut& request,
+               const Responder& /*one way*/) { notes_.emplace_back(BytesView(request.key())); });
     server_.Handle(Method::kKvDel, [](const ChannelPtr&, Message, const Responder&) {});  // drops
     server_.Handle(Method::kKvKeys,
                    [this](const ChannelPtr& /*channel*/, Message /*message*/, Responder responder) {
@@ -288,9 +287,8 @@ TEST_F(ChannelTest, AReplyBeforeTheEndIsStillReceived) {
   ASSERT_TRUE(Echo(channel, "x"));
   std::atomic<int> answered{0};
   for (int i = 0; i < 20; ++i) {
-    channel->Call(Method::kKvKeys, Payload::Of(fb::EmptyT()), [&](const Result<Message>& reply) {
-      answered += reply ? 1 : 0;
-    });
+    channel->Call(Method::kKvKeys, Payload::Of(fb::EmptyT()),
+                  [&](const Result<Message>& reply) { answered += reply ? 1 : 0; });
   }
   ASSERT_TRUE(Eventually([this] { return OnServer([this] { return kept_.size(); }) == 20; }));
   servers_.Run([this] {

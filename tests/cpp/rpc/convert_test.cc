@@ -49,9 +49,8 @@ TaskSpec MakeSpec() {
   spec.resources = ResourceSet({{"CPU", 10'000}, {"x", 1}});
   spec.placement_resources = ResourceSet({{"CPU", 20'000}});
   spec.runtime_env = R"({"env_vars":{}})";
-  spec.creation = ActorCreationSpec{actor, -1,     2,    7,         true,
-                                    true,  true,   "me", "my_space", "Counter",
-                                    std::string("\0state", 6)};
+  spec.creation = ActorCreationSpec{
+      actor, -1, 2, 7, true, true, true, "me", "my_space", "Counter", std::string("\0state", 6)};
   spec.actor_id = actor;
   spec.sequence_number = uint64_t{1} << 40;
   spec.concurrency_group = "io";

@@ -80,9 +80,8 @@ TEST(FuzzTest, BrokenFramesHurtTheirSenderOnly) {
   for (int round = 0; round < 30; ++round) {
     fuzzer.Run(3'000);
     const bool answered = Await<bool>([&](auto done) {
-      good.PushTask(fb::PushTaskT(), [done](Result<const fb::PushTaskReply*> reply) {
-        done(reply.has_value());
-      });
+      good.PushTask(fb::PushTaskT(),
+                    [done](Result<const fb::PushTaskReply*> reply) { done(reply.has_value()); });
     });
     ASSERT_TRUE(answered) << "in round " << round;
   }
