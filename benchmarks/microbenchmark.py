@@ -105,6 +105,11 @@ def ray_variables(folder: Path) -> dict[str, str]:
     }
 
 
+def write(file: Path | None, engines: dict[str, dict[str, Any]]) -> None:
+    if file is not None:
+        file.write_text(microbenchmark.as_json(engines))
+
+
 def comparison(rayc: list[Reading], ray: list[Reading]) -> Iterator[str]:
     """Yield a table: both engines, and rayc's figure over Ray's."""
     yield f"{'':46}{'rayc':>12}{'Ray':>12}{'rayc/Ray':>10}"
@@ -139,6 +144,7 @@ def main() -> int:
             for engine in ENGINES:
                 print(f"\n{engine}", flush=True)
                 engines[engine] = in_its_python(engine, options, folder)
+                write(options.json, engines)  # what there is, should the rest be interrupted
             print()
             readings = [engines[engine]["readings"] for engine in ENGINES]
             print(*comparison(*readings), sep="\n")
@@ -148,8 +154,7 @@ def main() -> int:
                 "quick": options.quick,
                 "readings": measure(options.engine, options),
             }
-    if options.json is not None:
-        options.json.write_text(microbenchmark.as_json(engines))
+    write(options.json, engines)
     any_reading = any(entry["readings"] for entry in engines.values())
     return 0 if any_reading else microbenchmark.nothing_selected()
 

@@ -92,10 +92,13 @@ def paired(engines: dict[str, Any]) -> Iterator[str]:
     yield from full_table(read)
     yield ""
     for engine, number in (("rayc", 0), ("Ray", 1)):
-        floors = [p[number].ping_pong_per_s for p in read if p[number].value is not None]
+        floors = [floor for pair in read for floor in pair[number].ping_pongs_per_s]
         if floors:
             low, high = figure(min(floors)), figure(max(floors))
             yield f"The ping-pong alone, during {engine}'s rows: {low}/s to {high}/s."
+            unsteady = [pair[number].name for pair in read if pair[number].unsteady]
+            if unsteady:
+                yield f"It was unsteady, and the ratio says little, in: {', '.join(unsteady)}."
 
 
 def summary(engines: dict[str, Any]) -> Iterator[str]:

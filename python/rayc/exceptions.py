@@ -11,9 +11,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
-from rayc._private.exception_pickling import dump_exception, load_exception
-from rayc._private.user_traceback import format_traceback
-
 __all__ = [
     "ActorAlreadyExistsError",
     "ActorDiedError",
@@ -138,7 +135,7 @@ class RayTaskError(RayError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {name: self.__dict__[name] for name in _TASK_ERROR_FACTS}
-        return _restore_task_error, (facts, dump_exception(self.cause), False)
+        return _restore_task_error, (facts, _dump_exception(self.cause), False)
 
     def as_instanceof_cause(self) -> RayTaskError:
         """Return this error as one that is also an instance of the cause's class."""
@@ -213,7 +210,7 @@ class _DualError(RayTaskError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {name: self.__dict__[name] for name in _TASK_ERROR_FACTS}
-        return _restore_task_error, (facts, dump_exception(self.cause), True)
+        return _restore_task_error, (facts, _dump_exception(self.cause), True)
 
 
 def _derive_as_cause(self: RayTaskError, excs: Sequence[BaseException]) -> BaseException:
@@ -238,9 +235,79 @@ def _dual_class(cause_class: type[BaseException]) -> type[_DualError]:
     return dual
 
 
+# Python pickles an exception as "call its class with `args`". That fails, or lies, for classes
+# whose constructor passes something else to its base.
+
+
+def _dump_exception(error: BaseException) -> bytes:
+    """Pickle an exception so that it surely comes out again, if need be as another one."""
+    import cloudpickle
+
+    try:
+        data: bytes = cloudpickle.dumps(error)
+        if "__init__" not in _python_members(type(error)) or _is_faithful(data, error):
+            return data
+        parts = (type(error), error.args, dict(error.__dict__))
+        return cast(bytes, cloudpickle.dumps(_WithoutConstructor(*parts)))
+    except Exception as failure:
+        text = f"{type(error).__qualname__}: {_safe_str(error)}"
+        note = f" (replaced, as the original could not be pickled: {failure})"
+        return cast(bytes, cloudpickle.dumps(RayError(text + note)))
+
+
+def _load_exception(data: bytes) -> BaseException:
+    """Return what `_dump_exception` was given; raises whatever unpickling it raises."""
+    import pickle
+
+    error = pickle.loads(data)
+    if not isinstance(error, BaseException):
+        raise TypeError(f"it was pickled as a {type(error).__qualname__}, which is no exception")
+    return error
+
+
+def _is_faithful(data: bytes, error: BaseException) -> bool:
+    import pickle
+
+    try:
+        copy = pickle.loads(data)
+        return type(copy) is type(error) and bool(copy.args == error.args)
+    except Exception:
+        return False
+
+
+def _python_members(cls: type) -> set[str]:
+    return {name for base in cls.__mro__ if base.__module__ != "builtins" for name in vars(base)}
+
+
+class _WithoutConstructor:
+    """Pickles to an exception that is made without running its constructor."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_without_constructor, self.parts
+
+
+def _restore_without_constructor(
+    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+) -> BaseException:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _safe_str(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as failure:
+        return f"<its str() failed: {failure!r}>"
+
+
 def _restore_task_error(facts: dict[str, Any], cause_data: bytes, dual: bool) -> RayTaskError:
     try:
-        cause = load_exception(cause_data)
+        cause = _load_exception(cause_data)
     except Exception as error:
         cause = UnserializableException(
             f"The exception raised in {facts['function_name']}() cannot be unpickled here: "
@@ -248,43 +315,6 @@ def _restore_task_error(facts: dict[str, Any], cause_data: bytes, dual: bool) ->
         )
     restored = RayTaskError(cause=cause, **facts)
     return restored.as_instanceof_cause() if dual else restored
-
-
-def make_task_error(
-    exception: BaseException,
-    function_name: str,
-    *,
-    ip: str | None = None,
-    actor_repr: str | None = None,
-    actor_id: str | None = None,
-) -> RayTaskError:
-    """Return the error to store for a task whose code raised `exception`.
-
-    An error that came out of another task is not wrapped once more: its innermost cause
-    stays the cause, and its traceback is continued.
-    """
-    pid = os.getpid()
-    title = f"rayc::{function_name}"
-    where = f"pid={pid}"
-    if ip:
-        where += f", ip={ip}"
-    if actor_id:
-        where += f", actor_id={actor_id}"
-    if actor_repr:
-        where += f", repr={actor_repr}"
-    lines = format_traceback(exception)
-    text = f"{title}() ({where})\n{lines}".rstrip("\n")
-    cause = exception.cause if isinstance(exception, RayTaskError) else exception
-    return RayTaskError(
-        function_name=function_name,
-        traceback_str=text,
-        cause=cause,
-        proctitle=title,
-        pid=pid,
-        ip=ip,
-        actor_repr=actor_repr,
-        actor_id=actor_id,
-    )
 
 
 class TaskCancelledError(_StatefulError):

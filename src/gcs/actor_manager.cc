@@ -146,6 +146,11 @@ void ActorManager::OnWorkerGone(Record& record, const WorkerExit& exit) {
   }
 }
 
+bool ActorManager::LivesOnAlone(const Record& record) {
+  // Without its owner nobody would resolve its arguments.
+  return record.info.is_detached && record.info.state != fb::ActorState::kDependenciesUnready;
+}
+
 bool ActorManager::MayRestart(const Record& record) const {
   return !record.is_stopping &&
          (record.max_restarts < 0 ||
@@ -258,7 +263,7 @@ void ActorManager::OnWorkerDeath(const WorkerExit& exit) {
 void ActorManager::OnOwnerDeath(const WorkerId& owner) {
   for (const ActorId& id : IdsIn(by_owner_, owner)) {
     Record* record = FindLiving(id);
-    if (record == nullptr || record->info.is_detached) {
+    if (record == nullptr || LivesOnAlone(*record)) {
       continue;
     }
     StopWorker(*record, "the owner of its actor is gone");
@@ -298,7 +303,7 @@ void ActorManager::OnNodeDeath(const NodeId& node, const std::string& reason) {
 void ActorManager::OnJobFinished(const JobId& job) {
   for (const ActorId& id : IdsIn(by_job_, job)) {
     Record* record = FindLiving(id);
-    if (record == nullptr || record->info.is_detached) {
+    if (record == nullptr || LivesOnAlone(*record)) {
       continue;
     }
     StopWorker(*record, "the job of its actor has ended");

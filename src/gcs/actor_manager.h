@@ -3,18 +3,18 @@
 // argument. Owned by the GcsServer; loop thread only.
 //
 // What ends what (all causes of a worker's end arrive as one of these):
-//   worker of the actor ended   RESTARTING while max_restarts allows, else DEAD kWorkerDied;
-//                               DEAD kExited if it had said so; DEAD kOutOfScope if it was stopping
-//   constructor raised          DEAD kCreationFailed, with the error
-//   no node can hold it         DEAD kUnschedulable
-//   owner process ended         DEAD kOwnerDied, unless detached; its worker is killed
-//   job ended                   DEAD kJobFinished, unless detached; its worker is killed
-//   kill, no_restart            DEAD kKilled; its worker is killed
-//   kill, else                  as if its worker had ended; DEAD kKilled if no restart is left; nothing
-//                               while DEPENDENCIES_UNREADY, if one is left
-//   out of scope                stopping: the name is free, the worker leaves after what is queued,
-//   and
-//                               then it is DEAD; if it was not created yet, it is DEAD at once
+//   its worker ended       RESTARTING while max_restarts allows, else DEAD kWorkerDied;
+//                          DEAD kExited if it had said so; DEAD kOutOfScope if it was stopping
+//   constructor raised     DEAD kCreationFailed, with the error
+//   no node can hold it    DEAD kUnschedulable
+//   owner process ended    DEAD kOwnerDied, and its worker is killed; not if it is detached, and
+//                          past DEPENDENCIES_UNREADY
+//   job ended              DEAD kJobFinished, likewise
+//   kill, no_restart       DEAD kKilled; its worker is killed
+//   kill, else             as if its worker had ended; DEAD kKilled if no restart is left;
+//                          nothing while DEPENDENCIES_UNREADY, if one is left
+//   out of scope           stopping: the name is free, the worker leaves after what is queued,
+//                          and then it is DEAD; if it was not created yet, it is DEAD at once
 #pragma once
 
 #include <deque>
@@ -90,6 +90,7 @@ class ActorManager {
   void OnWorkerGone(Record& record, const WorkerExit& exit);
   void Restart(Record& record, const std::string& why);
   bool MayRestart(const Record& record) const;
+  static bool LivesOnAlone(const Record& record);  // without owner and job
   // Ends its worker, or its creation, at once.
   void StopWorker(const Record& record, const std::string& reason);
   void FreeName(const Record& record);

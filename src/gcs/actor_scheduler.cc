@@ -246,24 +246,28 @@ void LeasingActorScheduler::AskHowItDied(Attempt& attempt) {
       KillWorker(asking->worker, "it does not answer");
     }
   });
-  raylet->GetWorkerDeath(attempt.worker.worker_id,
-                         [this, alive = std::weak_ptr<int>(alive_), actor, serial,
-                          unknown](const Result<const fb::WorkerDeath*>& reply) {
-                           if (alive.expired()) {
-                             return;
-                           }
-                           Attempt* asking = Find(actor, serial);
-                           if (asking == nullptr || asking->stage != Stage::kAsking) {
-                             return;
-                           }
-                           WorkerExit exit = unknown;
-                           if (!reply) {
-                             exit.detail = "its node is gone";
-                           } else if ((*reply)->known()) {
-                             exit = FromMessage(**reply);
-                           }
-                           FinishLost(*asking, std::move(exit));
-                         });
+  raylet->GetWorkerDeath(
+      attempt.worker.worker_id, [this, alive = std::weak_ptr<int>(alive_), actor, serial,
+                                 unknown](const Result<const fb::WorkerDeath*>& reply) {
+        if (alive.expired()) {
+          return;
+        }
+        Attempt* asking = Find(actor, serial);
+        if (asking == nullptr || asking->stage != Stage::kAsking) {
+          return;
+        }
+        WorkerExit exit = unknown;
+        if (!reply) {
+          exit.detail = "its node is gone";
+        } else if ((*reply)->known()) {
+          exit = FromMessage(**reply);
+          exit.pid = unknown.pid;
+          if ((*reply)->exit_code() < 0 && (*reply)->signal() == 0) {
+            KillWorker(asking->worker, "it does not answer");  // it may live on, unreachable
+          }
+        }
+        FinishLost(*asking, std::move(exit));
+      });
 }
 
 void LeasingActorScheduler::OnWorkerDeath(const WorkerExit& exit) {

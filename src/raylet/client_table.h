@@ -1,5 +1,5 @@
-// Who is connected to this raylet: each connection as a Client, which is also its channel's context.
-// Owned by Node; loop thread only.
+// Who is connected to this raylet: each connection as a Client, which is also its channel's
+// context. Owned by Node; loop thread only.
 #pragma once
 
 #include <memory>

@@ -14,10 +14,10 @@ namespace rayc::raylet {
 
 struct RayletConfig {
   std::string session_dir;
-  bool is_head = false;       // hosts the GCS
-  std::string gcs_socket;     // of the GCS, if it is not hosted here
-  pid_t owner_pid = 0;        // the driver whose private cluster this is; 0: nobody's
-  int ready_fd = -1;          // gets "ok\n", or one line that says what is wrong
+  bool is_head = false;    // hosts the GCS
+  std::string gcs_socket;  // of the GCS, if it is not hosted here
+  pid_t owner_pid = 0;     // the driver whose private cluster this is; 0: nobody's
+  int ready_fd = -1;       // gets "ok\n", or one line that says what is wrong
   std::string node_ip = "127.0.0.1";
   uint64_t object_store_bytes = 128UL << 20;
   ResourceSet resources;

@@ -1,5 +1,5 @@
-// How the workers and drivers of this node ended: a bounded memory, and those who wait for an entry.
-// Owned by Node; loop thread only.
+// How the workers and drivers of this node ended: a bounded memory, and those who wait for an
+// entry. Owned by Node; loop thread only.
 #pragma once
 
 #include <deque>

@@ -1,6 +1,6 @@
 // The queue of lease requests of one node, and the leases that are out. A pure state machine: time
-// comes in through Clock, everything it wants done goes out through LeaseActions. Owned by Node; loop
-// thread only.
+// comes in through Clock, everything it wants done goes out through LeaseActions. Owned by Node;
+// loop thread only.
 //
 //   state      event                      next        action
 //   -          Request                    queued      (infeasible in a private cluster: Reject)

@@ -1,5 +1,5 @@
-// Cuts a stream of bytes into lines. Pure; no IO. A line that grows past kLineBytesMax is cut there,
-// between two characters of UTF-8, so that one without an end cannot fill the memory.
+// Cuts a stream of bytes into lines. Pure; no IO. A line that grows past kLineBytesMax is cut
+// there, between two characters of UTF-8, so that one without an end cannot fill the memory.
 #pragma once
 
 #include <string>

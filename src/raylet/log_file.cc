@@ -33,7 +33,8 @@ void LogFile::Write(std::string_view bytes) {
     return;
   }
   if (path_.empty()) {
-    pending_.append(bytes.substr(0, kPendingBytesMax - std::min(kPendingBytesMax, pending_.size())));
+    pending_.append(
+        bytes.substr(0, kPendingBytesMax - std::min(kPendingBytesMax, pending_.size())));
     return;
   }
   if (!fd_.valid()) {

@@ -1,6 +1,6 @@
-// What workers write to stdout and stderr: read from their pipes, handed on line by line to the driver
-// of the worker's job, kept in bounded files, and the last lines kept for the record of its death.
-// Owned by Node; loop thread only.
+// What workers write to stdout and stderr: read from their pipes, handed on line by line to the
+// driver of the worker's job, kept in bounded files, and the last lines kept for the record of its
+// death. Owned by Node; loop thread only.
 //
 // A pipe is read a bounded amount per turn of the loop, so that a worker that writes without end
 // blocks on its full pipe and does not hold up the others.

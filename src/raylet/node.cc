@@ -227,13 +227,13 @@ void Node::OnReaped(pid_t pid, int wait_status) { pool_.OnReaped(pid, wait_statu
 void Node::ForkWorker(uint64_t fork_token, const WorkerId& worker) {
   auto outputs = logs_.Open(worker);
   if (!outputs) {
-    loop_.Post([this, alive = std::weak_ptr<bool>(alive_), fork_token, worker,
-                error = outputs.error()] {
-      if (!alive.expired()) {
-        logs_.Close(worker);
-        OnForkFailed(fork_token, error.ToString());
-      }
-    });
+    loop_.Post(
+        [this, alive = std::weak_ptr<bool>(alive_), fork_token, worker, error = outputs.error()] {
+          if (!alive.expired()) {
+            logs_.Close(worker);
+            OnForkFailed(fork_token, error.ToString());
+          }
+        });
     return;
   }
   events_.fork(fork_token, worker, std::move(*outputs));

@@ -1,6 +1,6 @@
-// What a raylet does for its node: joins the lease manager, the worker pool, the logs, the clients and
-// the records of deaths. Each of them decides for itself; here one's actions become another's events.
-// Owned by Raylet, called by NodeService; loop thread only.
+// What a raylet does for its node: joins the lease manager, the worker pool, the logs, the clients
+// and the records of deaths. Each of them decides for itself; here one's actions become another's
+// events. Owned by Raylet, called by NodeService; loop thread only.
 #pragma once
 
 #include <sys/types.h>

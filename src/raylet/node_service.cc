@@ -54,13 +54,14 @@ void NodeService::RegisterWith(rpc::Server& server) {
       [this](const ChannelPtr& channel, const fb::NotifyUnblocked& /*none*/,
              Responder /*responder*/) { SetBlocked(channel, false); });
   server.HandleTable<fb::FlushLogs>(
-      Method::kFlushLogs, [this](const ChannelPtr& channel, const fb::FlushLogs& /*none*/,
-                                 Responder responder) { FlushLogs(channel, std::move(responder)); });
-  server.HandleTable<fb::GetWorkerDeath>(
-      Method::kGetWorkerDeath, [this](const ChannelPtr& /*channel*/,
-                                      const fb::GetWorkerDeath& request, Responder responder) {
-        GetWorkerDeath(request, std::move(responder));
+      Method::kFlushLogs,
+      [this](const ChannelPtr& channel, const fb::FlushLogs& /*none*/, Responder responder) {
+        FlushLogs(channel, std::move(responder));
       });
+  server.HandleTable<fb::GetWorkerDeath>(
+      Method::kGetWorkerDeath,
+      [this](const ChannelPtr& /*channel*/, const fb::GetWorkerDeath& request,
+             Responder responder) { GetWorkerDeath(request, std::move(responder)); });
   server.HandleTable<fb::AnnounceExit>(
       Method::kAnnounceExit, [this](const ChannelPtr& channel, const fb::AnnounceExit& request,
                                     Responder /*responder*/) { AnnounceExit(channel, request); });

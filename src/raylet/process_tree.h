@@ -22,9 +22,9 @@ std::vector<ProcessInfo> DescendantsOf(pid_t root, const std::vector<ProcessInfo
 // Makes orphans of our descendants our children, so that none can hide by forking twice.
 void BecomeSubreaper();
 
-// SIGKILLs all that is below this process and reaps it, again and again, as they may fork meanwhile,
-// until nothing is left. False if something still is after timeout_ms.
-// REQUIRES: BecomeSubreaper, before they were started.
+// SIGKILLs all that is below this process and reaps it, again and again, as they may fork
+// meanwhile, until nothing is left. False if something still is after timeout_ms. REQUIRES:
+// BecomeSubreaper, before they were started.
 bool KillDescendants(int64_t timeout_ms);
 
 }  // namespace rayc::raylet

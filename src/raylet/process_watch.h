@@ -12,8 +12,8 @@
 
 namespace rayc::raylet {
 
-// Invalid, with errno, if there is no such process. (By syscall: the header that Debian 12 has for it
-// cannot be used from C++.)
+// Invalid, with errno, if there is no such process. (By syscall: the header that Debian 12 has for
+// it cannot be used from C++.)
 UniqueFd OpenPidfd(pid_t pid);
 // False if the process is gone.
 bool SignalPidfd(int pidfd, int signal);

@@ -242,8 +242,8 @@ namespace {
 
 // Blocks the signals that the loop takes from the descriptor instead.
 UniqueFd MakeSignalFd() {
-  // Writing to a pipe or socket that is closed is an error, not the end; a terminal that hangs up is
-  // the driver's affair.
+  // Writing to a pipe or socket that is closed is an error, not the end; a terminal that hangs up
+  // is the driver's affair.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGHUP, SIG_IGN);
   sigset_t signals;

@@ -1,10 +1,10 @@
-// The raylet of one node: the composition root. Builds the parts, joins them, and takes them down in
-// order. One event loop, one thread.
+// The raylet of one node: the composition root. Builds the parts, joins them, and takes them down
+// in order. One event loop, one thread.
 //
 //   running -> stopping (workers have SIGTERM, at most kWorkersStopMs) -> stopped (nothing is left)
 //
-// What ends it: the driver that owns the cluster (asks for it, or is gone), SIGTERM or SIGINT, the end
-// of the zygote or of the connection to the GCS.
+// What ends it: the driver that owns the cluster (asks for it, or is gone), SIGTERM or SIGINT, the
+// end of the zygote or of the connection to the GCS.
 #pragma once
 
 #include <functional>

@@ -47,9 +47,9 @@ WorkerHandle* WorkerPool::FindToken(uint64_t fork_token) {
 }
 
 size_t WorkerPool::CountIn(WorkerState state) const {
-  return static_cast<size_t>(std::count_if(workers_.begin(), workers_.end(), [&](const auto& entry) {
-    return entry.second.state == state;
-  }));
+  return static_cast<size_t>(
+      std::count_if(workers_.begin(), workers_.end(),
+                    [&](const auto& entry) { return entry.second.state == state; }));
 }
 
 size_t WorkerPool::CountAgainstCap() const {
@@ -84,8 +84,8 @@ std::optional<WorkerId> WorkerPool::Take(const WorkerNeed& need) {
       warm = &worker;
     }
   }
-  WorkerHandle* taken = need.is_actor ? (fresh != nullptr ? fresh : warm)
-                                      : (warm != nullptr ? warm : fresh);
+  WorkerHandle* taken =
+      need.is_actor ? (fresh != nullptr ? fresh : warm) : (warm != nullptr ? warm : fresh);
   if (taken == nullptr) {
     return std::nullopt;
   }
@@ -199,8 +199,8 @@ void WorkerPool::SendKill(WorkerHandle& worker, const std::string& reason) {
 
 void WorkerPool::SetBlocked(const WorkerId& id, bool blocked) {
   WorkerHandle* worker = FindMutable(id);
-  if (worker != nullptr && (worker->state == WorkerState::kLeased ||
-                            worker->state == WorkerState::kDedicated)) {
+  if (worker != nullptr &&
+      (worker->state == WorkerState::kLeased || worker->state == WorkerState::kDedicated)) {
     worker->blocked = blocked;
   }
 }

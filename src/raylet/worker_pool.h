@@ -31,8 +31,8 @@
 
 namespace rayc::raylet {
 
-// What the pool needs done, and whom it tells. Calls come at the end of the pool's own methods, when
-// its state is settled: the host may call back into the pool.
+// What the pool needs done, and whom it tells. Calls come at the end of the pool's own methods,
+// when its state is settled: the host may call back into the pool.
 class WorkerPoolHost {
  public:
   virtual ~WorkerPoolHost() = default;
@@ -48,15 +48,15 @@ class WorkerPoolHost {
 };
 
 struct WorkerPoolOptions {
-  size_t workers_max = 1'000;         // blocked ones do not count, else nested tasks could deadlock
-  size_t idle_max = 2;                // those beyond leave: the node's CPU count
-  size_t starting_max = 8;            // at a time: more would only slow each other down
+  size_t workers_max = 1'000;  // blocked ones do not count, else nested tasks could deadlock
+  size_t idle_max = 2;         // those beyond leave: the node's CPU count
+  size_t starting_max = 8;     // at a time: more would only slow each other down
   int64_t idle_linger_ms = 1'000;
   int64_t register_timeout_ms = 60'000;
-  int64_t exit_grace_ms = 10'000;      // from being told to leave to SIGKILL
-  int64_t disconnect_grace_ms = 1'000; // from a closed connection to SIGKILL
-  int64_t reap_timeout_ms = 1'000;     // for the exit status of a process that is gone
-  int start_failures_max = 10;         // in a row
+  int64_t exit_grace_ms = 10'000;       // from being told to leave to SIGKILL
+  int64_t disconnect_grace_ms = 1'000;  // from a closed connection to SIGKILL
+  int64_t reap_timeout_ms = 1'000;      // for the exit status of a process that is gone
+  int start_failures_max = 10;          // in a row
 };
 
 class WorkerPool {

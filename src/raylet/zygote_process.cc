@@ -86,8 +86,8 @@ Status ZygoteProcess::Start(const std::vector<std::string>& argv,
   std::vector<std::string> arguments = argv;
   const std::vector<char*> argv_pointers = Pointers(arguments);
   const std::vector<char*> environment_pointers = Pointers(environment);
-  // Not tied to us by PR_SET_PDEATHSIG: when we die the zygote has to kill what its workers started,
-  // and hears of it through its socket.
+  // Not tied to us by PR_SET_PDEATHSIG: when we die the zygote has to kill what its workers
+  // started, and hears of it through its socket.
   pid_ = ::fork();
   if (pid_ < 0) {
     return Status::FromErrno("fork", errno);
@@ -152,8 +152,7 @@ void ZygoteProcess::OnReadable() {
     }
     const auto size = static_cast<size_t>(got);
     const rpc::Message bytes{buffer, size};
-    const auto* message =
-        size <= sizeof(buffer) ? bytes.As<fb::ZygoteMessage>() : nullptr;
+    const auto* message = size <= sizeof(buffer) ? bytes.As<fb::ZygoteMessage>() : nullptr;
     if (message == nullptr) {
       Gone("it has sent a malformed message");
       return;

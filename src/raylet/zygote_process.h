@@ -1,5 +1,5 @@
-// The zygote: the Python process that forks workers. Starts it, speaks its protocol (raylet.fbs, one
-// message per SEQPACKET packet), and notices its end. Owned by Raylet; loop thread only.
+// The zygote: the Python process that forks workers. Starts it, speaks its protocol (raylet.fbs,
+// one message per SEQPACKET packet), and notices its end. Owned by Raylet; loop thread only.
 //
 // Life: Start -> (ready message) -> ready -> gone, once: its socket closed, or its process ended.
 // Forks asked for before it is ready are sent when it is.
@@ -62,8 +62,8 @@ class ZygoteProcess {
   ZygoteEvents events_;
   pid_t pid_ = 0;
   UniqueFd socket_;
-  UniqueFd output_;           // its stdout and stderr: quiet, unless it cannot start
-  std::string output_tail_;   // bounded
+  UniqueFd output_;          // its stdout and stderr: quiet, unless it cannot start
+  std::string output_tail_;  // bounded
   bool ready_ = false;
   bool gone_ = false;
   // 0: does not run.

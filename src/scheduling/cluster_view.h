@@ -1,5 +1,5 @@
-// What is known of each node's resources: the input of the placement policies. A value; whoever keeps
-// one (the GCS, a raylet) uses it from one thread.
+// What is known of each node's resources: the input of the placement policies. A value; whoever
+// keeps one (the GCS, a raylet) uses it from one thread.
 #pragma once
 
 #include <map>

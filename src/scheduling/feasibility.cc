@@ -32,8 +32,7 @@ std::string DescribeMalformed(const ResourceSet& request) {
 
 std::string DescribeInfeasible(const ResourceSet& totals, const ResourceSet& request) {
   return "no node can ever hold this request (" + totals.DescribeShortfall(request) +
-         "); the node has " + (totals.IsEmpty() ? "no resources" : totals.ToString()) +
-         " in total";
+         "); the node has " + (totals.IsEmpty() ? "no resources" : totals.ToString()) + " in total";
 }
 
 }  // namespace rayc::scheduling

@@ -1,5 +1,6 @@
-// What one node has free, and who holds which instance of its unit resources (GPUs). No IO, no clock;
-// owned and called by one thread. Copyable: a copy is a sketch in which one can try things out.
+// What one node has free, and who holds which instance of its unit resources (GPUs). No IO, no
+// clock; owned and called by one thread. Copyable: a copy is a sketch in which one can try things
+// out.
 //
 // Invariants: for every resource, available = totals - sum of what allocations hold (an allocation
 // with cpu_lent holds no CPU). Only TakeBackCpu and Reserve can make an amount negative.
@@ -59,7 +60,8 @@ class LocalResources {
 
   ResourceSet totals_;
   ResourceSet available_;
-  std::map<std::string, std::vector<int64_t>, std::less<>> free_instances_;  // per instance: free part
+  std::map<std::string, std::vector<int64_t>, std::less<>>
+      free_instances_;  // per instance: free part
 };
 
 }  // namespace rayc::scheduling

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import wait_until
+from drivers import wait_until
 
 import rayc
 from rayc.exceptions import ActorDiedError, RayActorError

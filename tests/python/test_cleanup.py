@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import (
+from drivers import (
     GONE_WITHIN_S,
     ROOT,
     session_folders,

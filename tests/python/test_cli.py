@@ -141,4 +141,7 @@ def test_a_row_that_hangs_is_given_up() -> None:
     from rayc.scripts.benchmark.timing import TooSlow, deadline
 
     with pytest.raises(TooSlow, match=r"longer than 0\.05 s"), deadline(0.05):
-        time.sleep(10)
+        try:
+            time.sleep(10)
+        except TooSlow as error:  # as an engine may do whose call is interrupted
+            raise SystemError from error

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rayc import exceptions
-from rayc.exceptions import RayError, RayTaskError, make_task_error
+from rayc._private.task_errors import make_task_error
+from rayc.exceptions import RayError, RayTaskError
 
 PARENTS = {
     "ActorDiedError": "RayActorError",

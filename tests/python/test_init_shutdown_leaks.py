@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import open_descriptors
+from drivers import open_descriptors
 
 import rayc
 

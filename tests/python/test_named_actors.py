@@ -6,7 +6,7 @@ import gc
 from typing import Any
 
 import pytest
-from conftest import wait_until
+from drivers import wait_until
 
 import rayc
 
@@ -92,9 +92,15 @@ def test_a_found_handle_is_weak() -> None:
             return True
         return False
 
+    def fails() -> bool:
+        try:
+            rayc.get(found.read.remote())
+        except rayc.exceptions.RayActorError:
+            return True
+        return False
+
     assert wait_until(gone)
-    with pytest.raises(rayc.exceptions.RayActorError):
-        rayc.get(found.read.remote())
+    assert wait_until(fails)
 
 
 def test_namespaces() -> None:

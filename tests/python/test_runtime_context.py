@@ -107,7 +107,7 @@ def test_gpus() -> None:
 
 
 def test_resources_of_the_cluster() -> None:
-    from conftest import wait_until
+    from drivers import wait_until
 
     holder = Reader.options(num_cpus=2).remote()
     rayc.get(holder.read.remote())

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import pytest
-from conftest import session_processes, wait_until
+from drivers import session_processes, wait_until
 
 import rayc
 

@@ -182,9 +182,9 @@ def _make_task_error(
                 actor_repr = repr(actor)
             except Exception:
                 actor_repr = None  # its own trouble must not hide the error at hand
-    return exceptions.make_task_error(
-        exception, function_name, actor_repr=actor_repr, actor_id=actor_id
-    )
+    from rayc._private.task_errors import make_task_error  # needed only when something fails
+
+    return make_task_error(exception, function_name, actor_repr=actor_repr, actor_id=actor_id)
 
 
 def _before_first_task(job_id: JobID, job_config: bytes) -> None:

@@ -56,7 +56,7 @@ def _import_for_workers() -> None:
     import rayc.api
     import rayc.runtime_context
     import rayc.util  # noqa: F401
-    from rayc._private import code_pickling, worker_main  # noqa: F401
+    from rayc._private import code_pickling, task_errors, worker_main  # noqa: F401
 
 
 class Zygote:
@@ -80,7 +80,19 @@ class Zygote:
         poll = select.poll()
         poll.register(self._raylet_fd, select.POLLIN)
         poll.register(self._signal_read, select.POLLIN)
-        self._raylet.ready()
+        code = 1
+        try:
+            self._raylet.ready()
+            self._serve(poll)
+            code = 0
+        except BaseException:
+            # For the raylet's log; also raised when the raylet is gone, and then read by nobody.
+            sys.excepthook(*sys.exc_info())
+        finally:
+            self._end_everything()
+            os._exit(code)
+
+    def _serve(self, poll: select.poll) -> None:
         while True:
             ready = {descriptor for descriptor, _ in poll.poll()}
             if self._signal_read in ready:
@@ -88,8 +100,6 @@ class Zygote:
                 self._reap()
             if self._raylet_fd in ready and not self._serve_one():
                 break
-        self._end_everything()
-        os._exit(0)
 
     def _serve_one(self) -> bool:
         """Handle one message of the raylet; return whether to go on."""

@@ -7,7 +7,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -287,10 +286,6 @@ class ReadyQueue {
     arrived_.wait(lock, [this] { return !ready_.empty() || closed_; });
     return std::exchange(ready_, {});
   }
-  bool closed() {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return closed_;
-  }
   void Close() {
     const std::lock_guard<std::mutex> lock(mutex_);
     closed_ = true;
@@ -307,19 +302,9 @@ class ReadyQueue {
 inline std::shared_ptr<ReadyQueue> NewReadyQueue() { return std::make_shared<ReadyQueue>(); }
 
 // Puts the id into the queue once the object is ready.
-template <typename Core>
-Status WatchObject(Core& core, const ObjectId& id, std::shared_ptr<ReadyQueue> queue) {
-  if constexpr (requires { core.WhenReady(id, std::function<void()>()); }) {
-    return core.WhenReady(id, [queue = std::move(queue), id] { queue->Push(id); });
-  } else {
-    std::thread([&core, id, queue = std::move(queue)] {
-      std::vector<bool> ready{false};
-      while (!queue->closed() && core.Wait({id}, 1, 20, &ready).ok() && !ready[0]) {
-      }
-      queue->Push(id);
-    }).detach();
-    return Status::Ok();
-  }
+inline Status WatchObject(CoreWorker& core, const ObjectId& id,
+                          std::shared_ptr<ReadyQueue> queue) {
+  return core.WhenReady(id, [queue = std::move(queue), id] { queue->Push(id); });
 }
 
 }  // namespace rayc::python

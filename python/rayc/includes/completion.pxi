@@ -17,12 +17,13 @@ cdef class CompletionThread:
         if waiting is not None:
             waiting.append((ref, callback))
             return 0
-        check_status(
-            WatchObject(
-                deref(self._core_worker.core()), IdFrom[CObjectId](ref._bytes), self._queue
-            )
-        )
         self._pending[key] = [(ref, callback)]
+        cdef CStatus status = WatchObject(
+            deref(self._core_worker.core()), IdFrom[CObjectId](ref._bytes), self._queue
+        )
+        if not status.ok():
+            del self._pending[key]
+            check_status(status)
         if self._thread is None:
             import threading
 

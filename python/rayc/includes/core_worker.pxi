@@ -415,6 +415,7 @@ cdef class CoreWorker:
         if current_core == core:
             current_core = NULL
             current_worker = None
+            owner_tuples.clear()
             SetHasSession(False)
         if self._completions is not None:
             self._completions.close()

@@ -35,3 +35,10 @@ cdef int refuse_stale(ObjectRef ref) except -1:
     raise ValueError(
         f"{ref!r} belongs to the session {session_names[ref._generation]!r}, which has ended; {now}"
     )
+
+
+cdef CCoreWorker* core_now() except NULL:
+    """The core worker, for a task that runs while this process may be on its way out."""
+    if current_core == NULL:
+        raise exceptions_module().RaySystemError("rayc has been shut down")
+    return current_core

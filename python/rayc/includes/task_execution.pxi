@@ -26,6 +26,7 @@ cdef CActorId own_actor_id
 cdef dict own_resources = {}
 cdef dict own_instances = {}
 
+cdef bint job_is_set_up = False
 cdef object output_is_dirty = None
 cdef double applied_cpus = -1
 cdef bint applied_instances = False
@@ -123,7 +124,7 @@ cdef int run_and_store(const CTaskExecution& execution, TaskCode code,
     except KeyboardInterrupt:
         cancelled(spec, code, result)
     except BaseException as error:
-        if type(error).__name__ == "AsyncioActorExit":
+        if isinstance(error, exceptions_module().AsyncioActorExit):
             leave(spec, code, SystemExit(0), result)
         else:
             store_failure(spec, code, error, result)
@@ -132,10 +133,12 @@ cdef int run_and_store(const CTaskExecution& execution, TaskCode code,
 
 cdef object run(const CTaskExecution& execution, TaskCode code, CTaskResult* result):
     """Run the user's code; returns its value."""
-    global own_resources, own_instances
+    global own_resources, own_instances, job_is_set_up
     cdef const CTaskSpec* spec = execution.spec.get()
-    if not execution.job_config.empty():
+    # It comes with the first task of each caller; a worker serves one job.
+    if not job_is_set_up and not execution.job_config.empty():
         _before_first_task(job_id_of(spec.job_id), to_bytes(execution.job_config))
+        job_is_set_up = True
     apply_resources(execution)
     args, kwargs = load_args(execution)
     if spec.type == CTaskType.kActorCreation:
@@ -272,10 +275,10 @@ cdef int store_return(const CTaskSpec* spec, size_t index, object value,
     else:
         # It may be there already: an earlier attempt has written it.
         write_in_plasma(
-            current_core, serialized, spec.ReturnId(<uint32_t>index), spec.caller.worker_id
+            core_now(), serialized, spec.ReturnId(<uint32_t>index), spec.caller.worker_id
         )
         stored.in_plasma = True
-    HoldNested(deref(current_core), stored)
+    HoldNested(deref(core_now()), stored)
     return 0
 
 
@@ -291,7 +294,7 @@ cdef int store_failure(const CTaskSpec* spec, TaskCode code, object error,
     fill_returns(spec, stored, result)
     for i in range(result.returns.size()):
         result.returns[i].nested = nested
-        HoldNested(deref(current_core), &result.returns[i])
+        HoldNested(deref(core_now()), &result.returns[i])
     return 0
 
 

@@ -60,6 +60,14 @@ class FakeCluster {
     return std::move(*core);
   }
 
+  // On the loop's thread.
+  template <typename Function>
+  auto Ask(Function function) {
+    decltype(function()) value{};
+    loop_.Run([&] { value = function(); });
+    return value;
+  }
+
   const std::string& folder() const { return folder_.path(); }
   // As if with kill -9; returns before it has happened.
   void Kill(const WorkerId& worker) {
@@ -117,13 +125,6 @@ class FakeCluster {
     bool gone = false;
     std::thread thread;
   };
-
-  template <typename Function>
-  auto Ask(Function function) {
-    decltype(function()) value{};
-    loop_.Run([&] { value = function(); });
-    return value;
-  }
 
   // ---- start and stop ----
 

@@ -87,7 +87,7 @@ class ActorManagerTest : public ::testing::Test {
   ActorId Pending(const Options& options) {
     TaskSpec spec = Spec(options);
     const ActorId id = spec.creation->actor_id;
-    EXPECT_TRUE(actors_.Register(std::move(spec), "config").ok());
+    EXPECT_TRUE(actors_.Create(std::move(spec), "config").ok());
     return id;
   }
   WorkerId Create(const ActorId& id) {
@@ -123,7 +123,10 @@ class ActorManagerTest : public ::testing::Test {
     ASSERT_NE(info, nullptr);
     EXPECT_EQ(info->state, ActorState::kDead);
     EXPECT_EQ(info->death_cause, cause) << fb::EnumNameActorDeathCause(info->death_cause);
-    EXPECT_NE(info->death_detail, "");
+    if (cause == ActorDeathCause::kWorkerDied || cause == ActorDeathCause::kUnschedulable ||
+        cause == ActorDeathCause::kCreationFailed || cause == ActorDeathCause::kExited) {
+      EXPECT_NE(info->death_detail, "");
+    }
     EXPECT_TRUE(info->address.IsNil());
     EXPECT_EQ(std::count(dead_.begin(), dead_.end(), id), 1);
     EXPECT_FALSE(scheduler_.attempts.contains(id));
@@ -157,25 +160,71 @@ TEST_F(ActorManagerTest, AnActorIsCreatedAtOnce) {
 TEST_F(ActorManagerTest, WhatIsNoCreationIsRefused) {
   TaskSpec spec = Spec({});
   spec.type = TaskType::kNormal;
-  EXPECT_EQ(actors_.Register(spec, "").code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(actors_.Create(spec, "").code(), StatusCode::kInvalidArgument);
   spec = Spec({});
   spec.creation.reset();
-  EXPECT_EQ(actors_.Register(spec, "").code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(actors_.Create(spec, "").code(), StatusCode::kInvalidArgument);
   spec = Spec({});
   spec.creation->actor_id = ActorId::Nil();
-  EXPECT_EQ(actors_.Register(spec, "").code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(actors_.Create(spec, "").code(), StatusCode::kInvalidArgument);
   spec = Spec({});
   spec.caller = Address();
-  EXPECT_EQ(actors_.Register(spec, "").code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(actors_.Create(spec, "").code(), StatusCode::kInvalidArgument);
   spec = Spec({.name = "kept"});
-  EXPECT_TRUE(actors_.Register(spec, "").ok());
-  EXPECT_EQ(actors_.Register(spec, "").code(), StatusCode::kAlreadyExists);
+  EXPECT_TRUE(actors_.Create(spec, "").ok());
+  EXPECT_EQ(actors_.Create(spec, "").code(), StatusCode::kAlreadyExists);
   EXPECT_EQ(scheduler_.attempts.size(), 1U);
+}
+
+TEST_F(ActorManagerTest, AnActorMayBeKnownBeforeItsArgumentsAre) {
+  const TaskSpec spec = Spec({.name = "a"});
+  const ActorId id = spec.creation->actor_id;
+  ASSERT_TRUE(actors_.Register(spec).ok());
+  EXPECT_EQ(actors_.Register(spec).code(), StatusCode::kAlreadyExists);
+  EXPECT_EQ(State(id), ActorState::kDependenciesUnready);
+  EXPECT_TRUE(scheduler_.attempts.empty());
+  EXPECT_EQ(actors_.FindNamed("a", "space")->actor_id, id);
+  EXPECT_EQ(actors_.Create(Spec({.name = "a"}), "").code(), StatusCode::kAlreadyExists);
+  TaskSpec stranger = spec;
+  stranger.caller.worker_id = WorkerId::FromRandom();
+  EXPECT_EQ(actors_.Create(stranger, "").code(), StatusCode::kInvalidArgument);
+  ASSERT_TRUE(actors_.Create(spec, "config").ok());
+  EXPECT_EQ(actors_.Create(spec, "config").code(), StatusCode::kAlreadyExists);
+  EXPECT_EQ(State(id), ActorState::kPendingCreation);
+  Create(id);
+  EXPECT_EQ(State(id), ActorState::kAlive);
+}
+
+TEST_F(ActorManagerTest, AnActorMayDieBeforeItsArgumentsAreThere) {
+  const auto unready = [this](const Options& options) {
+    const TaskSpec spec = Spec(options);
+    EXPECT_TRUE(actors_.Register(spec).ok());
+    return spec;
+  };
+  const TaskSpec killed = unready({.name = "a"});
+  EXPECT_TRUE(actors_.Kill(killed.creation->actor_id, true).ok());
+  ExpectDead(killed.creation->actor_id, ActorDeathCause::kKilled);
+  EXPECT_EQ(actors_.Create(killed, "").code(), StatusCode::kActorDied);
+  EXPECT_EQ(actors_.FindNamed("a", "space"), nullptr);
+  const TaskSpec restartable = unready({.max_restarts = 1});
+  EXPECT_TRUE(actors_.Kill(restartable.creation->actor_id, false).ok());  // nothing runs
+  EXPECT_EQ(State(restartable.creation->actor_id), ActorState::kDependenciesUnready);
+  const TaskSpec dropped = unready({});
+  actors_.OnOutOfScope(dropped.creation->actor_id);
+  ExpectDead(dropped.creation->actor_id, ActorDeathCause::kOutOfScope);
+  const TaskSpec of_job = unready({.job = JobId::FromInt(2)});
+  actors_.OnJobFinished(JobId::FromInt(2));
+  ExpectDead(of_job.creation->actor_id, ActorDeathCause::kJobFinished);
+  actors_.OnOwnerDeath(owner_.worker_id);
+  ExpectDead(restartable.creation->actor_id, ActorDeathCause::kOwnerDied);
+  const TaskSpec detached = unready({.is_detached = true});
+  actors_.OnOwnerDeath(owner_.worker_id);  // nobody is left who could resolve its arguments
+  ExpectDead(detached.creation->actor_id, ActorDeathCause::kOwnerDied);
 }
 
 TEST_F(ActorManagerTest, NamesAreUniqueAmongTheLivingOfANamespace) {
   const ActorId id = Pending({.name = "a"});
-  EXPECT_EQ(actors_.Register(Spec({.name = "a"}), "").code(), StatusCode::kAlreadyExists);
+  EXPECT_EQ(actors_.Create(Spec({.name = "a"}), "").code(), StatusCode::kAlreadyExists);
   const ActorId elsewhere = Pending({.name = "a", .name_space = "other"});
   Pending({});
   Pending({});  // unnamed ones never clash
@@ -377,7 +426,7 @@ TEST_F(ActorManagerTest, AnActorsDeathEndsTheActorsThatItMade) {
   TaskSpec spec = Spec({});
   spec.caller = {node_, worker, "/tmp/parent"};
   const ActorId child = spec.creation->actor_id;
-  ASSERT_TRUE(actors_.Register(std::move(spec), "").ok());
+  ASSERT_TRUE(actors_.Create(std::move(spec), "").ok());
   Create(child);
   actors_.OnWorkerDeath(Exit(worker, "killed"));
   EXPECT_EQ(State(parent), ActorState::kRestarting);

@@ -292,6 +292,19 @@ TEST_F(GcsServerTest, AnActorComesToLife) {
   EXPECT_FALSE(other.Subscribe(ActorId::Of(job_)));
 }
 
+TEST_F(GcsServerTest, OthersFindAnActorWhoseArgumentsArePending) {
+  const TaskSpec spec = driver_->Spec(job_, 0, "early");
+  const ActorId id = spec.creation->actor_id;
+  EXPECT_TRUE(Await<Status>([&](auto done) { driver_->gcs().RegisterActor(spec, done); }).ok());
+  Process other(socket_, "worker");
+  EXPECT_EQ(*other.GetNamed("early"), id);
+  EXPECT_TRUE(other.Subscribe(id));
+  EXPECT_EQ(other.Updates(id).back().state, ActorState::kDependenciesUnready);
+  EXPECT_EQ(other.Create(other.Spec(job_, 0, "early")).code(), StatusCode::kAlreadyExists);
+  EXPECT_TRUE(driver_->Create(spec).ok());
+  EXPECT_TRUE(other.WaitForState(id, ActorState::kAlive));
+}
+
 TEST_F(GcsServerTest, ActorsAreListedByNameAndNamespace) {
   Alive(driver_->Spec(job_, 0, "a"));
   Alive(driver_->Spec(job_));

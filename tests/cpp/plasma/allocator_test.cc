@@ -39,13 +39,13 @@ TEST(AllocatorTest, FreedMemoryIsUsedAgainBeforeFreshMemory) {
 }
 
 TEST(AllocatorTest, TakesTheSmallestRunThatFits) {
-  Allocator allocator(64 * 100);
+  Allocator allocator(6400);
   for (int i = 0; i < 100; ++i) {
     ASSERT_TRUE(allocator.Allocate(64));
   }
-  allocator.Free(64 * 10, 64 * 1);
-  for (int i = 20; i < 25; ++i) allocator.Free(64 * static_cast<uint64_t>(i), 64);
-  for (int i = 40; i < 42; ++i) allocator.Free(64 * static_cast<uint64_t>(i), 64);
+  allocator.Free(640, 64);
+  for (uint64_t i = 20; i < 25; ++i) allocator.Free(64 * i, 64);
+  for (uint64_t i = 40; i < 42; ++i) allocator.Free(64 * i, 64);
   EXPECT_EQ(allocator.Allocate(128), 64U * 40);
   EXPECT_EQ(allocator.Allocate(64), 64U * 10);
   EXPECT_EQ(allocator.Allocate(320), 64U * 20);
@@ -69,7 +69,7 @@ TEST_P(AllocatorHistory, AgreesWithTheModel) {
   };
   for (int step = 0; step < kSteps; ++step) {
     if (objects.empty() || random() % 5 < 3) {
-      const uint64_t bytes = random() % 10 == 0 ? random() % (100 * 64) : random() % 500;
+      const uint64_t bytes = random() % 10 == 0 ? random() % 6400 : random() % 500;
       uint64_t longest = 0;
       uint64_t best = kUnits + 1;  // the shortest free run that fits
       const uint64_t needed = Allocator::RoundUp(bytes) / 64;

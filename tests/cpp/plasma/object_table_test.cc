@@ -151,11 +151,11 @@ TEST_F(ObjectTableTest, OwnersObjectsGoWithIt) {
 
 TEST_F(ObjectTableTest, FullStoreSaysWhatHoldsIt) {
   const auto big = ObjectId::FromRandom();
-  EXPECT_EQ(Create(big, 60 * 1024), StatusCode::kOk);
+  EXPECT_EQ(Create(big, 60U << 10), StatusCode::kOk);
   EXPECT_TRUE(table_.Seal(kMaker, big, false).ok());
   table_.Pin(kReader, big);
   table_.Pin(kReader, big);
-  const auto refused = table_.Create(kMaker, ObjectId::FromRandom(), 8 * 1024, "", WorkerId());
+  const auto refused = table_.Create(kMaker, ObjectId::FromRandom(), 8U << 10, "", WorkerId());
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code(), StatusCode::kOutOfMemory);
   EXPECT_THAT(refused.error().message(), HasSubstr("8.0 KiB"));

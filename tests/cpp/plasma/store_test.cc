@@ -101,7 +101,7 @@ class StoreTest : public testing::Test {
 
   // A child process that connects as soon as the store is there, does `work`, says so, and sleeps.
   // Before StartStore only.
-  pid_t ForkClient(std::function<void(Client&)> work) {
+  pid_t ForkClient(const std::function<void(Client&)>& work) {
     EXPECT_EQ(store_, nullptr);
     int ends[2];
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
@@ -508,6 +508,7 @@ TEST_F(StoreTest, ManyClientsAndThreadsAtOnce) {
   constexpr int kRounds = 200;
   const auto shared = Connect();
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       const auto client = t % 2 == 0 ? shared : Connect();

@@ -6,11 +6,30 @@ namespace rayc::raylet {
 namespace {
 
 TEST(ConfigTest, ReadsEveryFlag) {
-  const auto config = ParseConfig({"--session-dir", "/tmp/s/session_1/", "--head", "--owner-pid",
-                                   "12", "--ready-fd", "5", "--node-ip", "10.0.0.1",
-                                   "--object-store-bytes", "4096", "--resource", "CPU=2",
-                                   "--resource", "a=b=0.5", "--log-level", "info", "--max-workers",
-                                   "7", "--", "python", "-m", "zygote", "--head"});
+  const auto config = ParseConfig({"--session-dir",
+                                   "/tmp/s/session_1/",
+                                   "--head",
+                                   "--owner-pid",
+                                   "12",
+                                   "--ready-fd",
+                                   "5",
+                                   "--node-ip",
+                                   "10.0.0.1",
+                                   "--object-store-bytes",
+                                   "4096",
+                                   "--resource",
+                                   "CPU=2",
+                                   "--resource",
+                                   "a=b=0.5",
+                                   "--log-level",
+                                   "info",
+                                   "--max-workers",
+                                   "7",
+                                   "--",
+                                   "python",
+                                   "-m",
+                                   "zygote",
+                                   "--head"});
   ASSERT_TRUE(config) << config.error();
   EXPECT_EQ(config->session_dir, "/tmp/s/session_1");
   EXPECT_EQ(config->SessionName(), "session_1");

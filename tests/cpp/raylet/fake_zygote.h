@@ -181,8 +181,8 @@ class FakeZygote {
     fb::ZygoteMessageT message;
     message.body.Set(std::move(body));
     const auto payload = rpc::Payload::Of(message);
-    [[maybe_unused]] const Status sent = SendWithFds(
-        socket_, {reinterpret_cast<const char*>(payload.data()), payload.size()}, {});
+    [[maybe_unused]] const Status sent =
+        SendWithFds(socket_, {reinterpret_cast<const char*>(payload.data()), payload.size()}, {});
   }
   void SendForked(uint64_t token, int pid) {
     fb::WorkerForkedT forked;

@@ -336,8 +336,8 @@ TEST_F(LeaseManagerTest, AfterCloseNothingWaitsAndNothingStarts) {
   EXPECT_FALSE(leases->HasWaiting());
 }
 
-// Whatever happens in whatever order: never more granted than there is, and once nobody asks for more,
-// everything that was asked for is granted.
+// Whatever happens in whatever order: never more granted than there is, and once nobody asks for
+// more, everything that was asked for is granted.
 class RandomLeases : public LeaseManagerTest, public ::testing::WithParamInterface<int> {
  protected:
   struct Out {
@@ -393,7 +393,9 @@ class RandomLeases : public LeaseManagerTest, public ::testing::WithParamInterfa
     switch (random() % 8) {
       case 0:
       case 1:
-      case 2: AskSomething(); break;
+      case 2:
+        AskSomething();
+        break;
       case 3:
         if (!out.empty()) {
           const LeaseKey key = AnyOut();

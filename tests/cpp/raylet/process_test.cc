@@ -22,9 +22,8 @@ pid_t StartSleeper() {
 }
 
 TEST(ProcessTreeTest, DescendantsAreFoundInAnyDepth) {
-  const std::vector<ProcessInfo> all{{1, 0, false}, {5, 1, false},  {6, 5, false},
-                                     {7, 6, true},  {8, 1, false},  {9, 7, false},
-                                     {2, 3, false}, {3, 2, false}};
+  const std::vector<ProcessInfo> all{{1, 0, false}, {5, 1, false}, {6, 5, false}, {7, 6, true},
+                                     {8, 1, false}, {9, 7, false}, {2, 3, false}, {3, 2, false}};
   std::vector<pid_t> found;
   for (const ProcessInfo& info : DescendantsOf(5, all)) {
     found.push_back(info.pid);

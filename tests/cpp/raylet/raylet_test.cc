@@ -1,5 +1,5 @@
-// A whole raylet in a process of its own, with a fake zygote and fake workers (fake_zygote.h), driven
-// over its socket as drivers, workers and the GCS do.
+// A whole raylet in a process of its own, with a fake zygote and fake workers (fake_zygote.h),
+// driven over its socket as drivers, workers and the GCS do.
 #include "raylet/raylet.h"
 
 #include <fcntl.h>
@@ -114,13 +114,20 @@ class RayletTest : public ::testing::Test {
   std::string Start(pid_t owner_pid, std::vector<std::string> more = {}) {
     int ready[2];
     EXPECT_EQ(::pipe(ready), 0);
-    std::vector<std::string> arguments{SelfPath(),       "--as-raylet",
-                                       "--session-dir",  session_dir,
-                                       "--head",         "--ready-fd",
-                                       std::to_string(ready[1]), "--object-store-bytes",
-                                       "8388608",        "--resource",
-                                       "CPU=2",          "--resource",
-                                       "GPU=2",          "--log-level",
+    std::vector<std::string> arguments{SelfPath(),
+                                       "--as-raylet",
+                                       "--session-dir",
+                                       session_dir,
+                                       "--head",
+                                       "--ready-fd",
+                                       std::to_string(ready[1]),
+                                       "--object-store-bytes",
+                                       "8388608",
+                                       "--resource",
+                                       "CPU=2",
+                                       "--resource",
+                                       "GPU=2",
+                                       "--log-level",
                                        "info"};
     if (owner_pid != 0) {
       arguments.insert(arguments.end(), {"--owner-pid", std::to_string(owner_pid)});
@@ -151,8 +158,8 @@ class RayletTest : public ::testing::Test {
     if (raylet_status >= 0) {
       return true;
     }
-    return RunUntil(
-        [this] { return ::waitpid(raylet_pid, &raylet_status, WNOHANG) == raylet_pid; }, timeout_ms);
+    return RunUntil([this] { return ::waitpid(raylet_pid, &raylet_status, WNOHANG) == raylet_pid; },
+                    timeout_ms);
   }
   bool NothingRuns(int timeout_ms) {
     return RunUntil([this] { return ProcessesOf(session_dir).empty(); }, timeout_ms);
@@ -356,7 +363,8 @@ TEST_F(RayletTest, ADriversDeathIsNoticedThroughItsProcessToo) {
     ::_exit(0);
   }
   ASSERT_EQ(Start(::getpid()), "ok");
-  auto driver = Driver(1, true, process);  // the connection stays open, as a forked child would keep it
+  auto driver =
+      Driver(1, true, process);  // the connection stays open, as a forked child would keep it
   ::kill(process, SIGKILL);
   ::waitpid(process, nullptr, 0);
   EXPECT_TRUE(RayletEnded(2'000));

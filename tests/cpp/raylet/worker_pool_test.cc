@@ -240,8 +240,8 @@ TEST_F(WorkerPoolTest, AWorkerThatNeverRegistersIsKilledAndAnotherStarted) {
   clock.AdvanceMs(options.register_timeout_ms);
   Pool().Tick();
   EXPECT_EQ(host.signals[zygote.forks[0].worker], SIGKILL);
-  EXPECT_FALSE(Pool().OnRegistered(zygote.forks[0].token, 50,
-                                   AddressOf(zygote.forks[0].worker)).ok());
+  EXPECT_FALSE(
+      Pool().OnRegistered(zygote.forks[0].token, 50, AddressOf(zygote.forks[0].worker)).ok());
   clock.AdvanceMs(1'000);
   Pool().Tick();
   EXPECT_EQ(zygote.forks.size(), 2U);

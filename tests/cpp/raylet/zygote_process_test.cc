@@ -59,7 +59,8 @@ TEST_F(ZygoteProcessTest, ItGetsItsSocketButNothingElseOfOurs) {
     return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd)).string();
   };
   const std::string leak_name = name_of(leak[0]);
-  ASSERT_TRUE(StartShell("ls -l /proc/self/fd >&2; readlink /proc/self/fd/$RAYC_ZYGOTE_FD >&2").ok());
+  ASSERT_TRUE(
+      StartShell("ls -l /proc/self/fd >&2; readlink /proc/self/fd/$RAYC_ZYGOTE_FD >&2").ok());
   WaitUntilGone();
   ::close(leak[0]);
   ::close(leak[1]);

@@ -71,16 +71,20 @@ TEST(LocalResourcesTest, RandomLeasesNeverShareMoreThanThereIs) {
   std::vector<Allocation> held;
   for (int step = 0; step < 20'000; ++step) {
     static constexpr double kGpuAmounts[] = {0, 0.25, 0.5, 0.7, 1, 2};
-    const ResourceSet wanted({{"CPU", ToFixedPoint(random() % 3)},
-                              {"GPU", ToFixedPoint(kGpuAmounts[random() % 6])}});
+    const ResourceSet wanted(
+        {{"CPU", ToFixedPoint(random() % 3)}, {"GPU", ToFixedPoint(kGpuAmounts[random() % 6])}});
     if (random() % 2 == 0 && node.CanAllocate(wanted, {})) {
       held.push_back(node.Allocate(wanted));
     } else if (!held.empty()) {
       const size_t i = random() % held.size();
       Allocation& lease = held[i];
       switch (random() % 3) {
-        case 0: node.LendCpu(lease); break;
-        case 1: node.TakeBackCpu(lease); break;
+        case 0:
+          node.LendCpu(lease);
+          break;
+        case 1:
+          node.TakeBackCpu(lease);
+          break;
         default:
           node.Release(lease);
           held.erase(held.begin() + static_cast<std::ptrdiff_t>(i));

@@ -44,8 +44,9 @@ TEST_F(PolicyTest, HybridGivesNothingWhenNothingIsFree) {
 }
 
 TEST_F(PolicyTest, TheTextsNameTheShortfallAndTheTotals) {
-  EXPECT_EQ(DescribeInfeasible(Cpu(2), ResourceSet({{"GPU", kResourceUnit}})),
-            "no node can ever hold this request (GPU: 1 asked, 0 there); the node has CPU:2 in total");
+  EXPECT_EQ(
+      DescribeInfeasible(Cpu(2), ResourceSet({{"GPU", kResourceUnit}})),
+      "no node can ever hold this request (GPU: 1 asked, 0 there); the node has CPU:2 in total");
   EXPECT_NE(DescribeMalformed(ResourceSet({{"GPU", ToFixedPoint(1.5)}})), "");
   EXPECT_NE(DescribeMalformed(Cpu(-1)), "");
   EXPECT_EQ(DescribeMalformed(Cpu(1.5)), "");

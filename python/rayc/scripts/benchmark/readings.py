@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 from typing import Any
 
+UNSTEADY = 3  # between a ping-pong's fastest and slowest pair
 ROW, PAIRED, CLUSTER = "row", "paired", "cluster"  # the kinds
 
 
@@ -22,6 +23,8 @@ class Reading:
         Of all rounds, pairs or runs; empty if not available.
     per_s, ping_pong_per_s : float
         Of a paired reading: the medians of the two rates.
+    ping_pongs_per_s : list of float
+        Of a paired reading: the ping-pong's rate in each pair.
     """
 
     kind: str
@@ -31,6 +34,16 @@ class Reading:
     why_not: str = ""
     per_s: float = 0.0
     ping_pong_per_s: float = 0.0
+    ping_pongs_per_s: list[float] = dataclasses.field(default_factory=list)
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether the ping-pong's two processes were now on one core, now on two.
+
+        That alone can make a factor of twenty; a ratio across it says nothing.
+        """
+        floors = self.ping_pongs_per_s
+        return bool(floors) and max(floors) > UNSTEADY * min(floors)
 
     @property
     def value(self) -> float | None:
@@ -55,6 +68,7 @@ class Reading:
             return (
                 f"{self.name} {figure(value)} of a ping-pong {spread}"
                 f"  [{self.per_s:,.0f}/s over {self.ping_pong_per_s:,.0f}/s]"
+                + ("  UNSTEADY ping-pong" if self.unsteady else "")
             )
         return f"{self.name} {figure(value)} {self.unit} {spread}".replace("  ", " ")
 

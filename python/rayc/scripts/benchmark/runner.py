@@ -121,6 +121,7 @@ class Runner:
                 values=[rate / floor for rate, floor in zip(rates, floors, strict=True)],
                 per_s=statistics.median(rates),
                 ping_pong_per_s=statistics.median(floors),
+                ping_pongs_per_s=floors,
             )
 
         return read
