@@ -22,6 +22,8 @@ else()
   # Debian's libstdc++ then marks no symbol STB_GNU_UNIQUE: those are shared by every library of a
   # process, also by two that were each compiled hidden.
   add_compile_options(-fno-gnu-unique)
+  # At -O3 GCC 12 sees overlapping copies where a literal and a std::string are added.
+  target_compile_options(rayc_options INTERFACE -Wno-restrict)
 endif()
 if(RAYC_SANITIZE)
   # gcc's own instrumentation confuses it here.

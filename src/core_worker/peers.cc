@@ -67,10 +67,10 @@ void CoreWorker::OnWorkerLost(const WorkerId& worker) {
     it->second.client->Close();
     peers_.erase(it);
   }
-  const std::vector<TaskPtr> lost = task_submitter_.OnWorkerLost(worker);
-  for (size_t i = 0; i < lost.size(); ++i) {
-    const TaskPtr& task = lost[i];
-    if (i > 0) {
+  const TaskSubmitter::LostTasks lost = task_submitter_.OnWorkerLost(worker);
+  for (size_t i = 0; i < lost.tasks.size(); ++i) {
+    const TaskPtr& task = lost.tasks[i];
+    if (i > 0 || !lost.first_may_have_begun) {
       // It was sent ahead and had not begun: not a retry.
       const auto pending = pending_.find(task->task_id);
       if (pending != pending_.end()) {

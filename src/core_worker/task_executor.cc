@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <utility>
 
 #include "common/logging.h"
@@ -10,8 +11,10 @@
 namespace rayc::core_worker {
 namespace {
 
-// How long an idle worker sleeps at the most before it looks at signals again.
-constexpr int kIdleSliceMs = 1'000;
+// How long an idle worker sleeps before it looks at signals again: a signal that arrived just before
+// it fell asleep leaves no other trace. The first looks come soon, since such a signal (SIGTERM at the
+// end of the session) is the likeliest when a task has just ended.
+constexpr int kIdleSlicesMs[] = {2, 30, 1'000};
 
 thread_local TaskContext* current_context = nullptr;
 
@@ -158,19 +161,22 @@ bool TaskExecutor::Pop(ReceivedTask* task) {
 }
 
 int TaskExecutor::Run() {
+  size_t idle_looks = 0;
   while (true) {
     ReceivedTask task;
     if (Pop(&task)) {
+      idle_looks = 0;
       Execute(std::move(task), true);
       continue;
     }
     if (exit_now_.load()) {
       break;
     }
-    if (core_worker_.drainer_.WaitUntil(work_waits_, -1, kIdleSliceMs) ==
+    if (core_worker_.drainer_.WaitUntil(work_waits_, -1, kIdleSlicesMs[idle_looks]) ==
         Drainer::Outcome::kStopped) {
       break;
     }
+    idle_looks = std::min(idle_looks + 1, std::size(kIdleSlicesMs) - 1);
     if (!work_waits_.load() && core_worker_.options_.bridge.check_signals != nullptr) {
       const Status status = core_worker_.options_.bridge.check_signals();
       if (!status.ok()) {

@@ -117,6 +117,9 @@ void TaskSubmitter::OnReply(uint64_t lease_id, const TaskId& task, bool not_star
   if (entry == held.in_flight.end()) {
     return;
   }
+  if (worker_exiting && entry == held.in_flight.begin()) {
+    held.begins_no_more = true;
+  }
   if (not_started) {
     // They are older than what is queued; among themselves the order does not matter.
     key.queue.push_front(*entry);
@@ -142,14 +145,15 @@ void TaskSubmitter::Return(HeldLease& held, bool worker_exiting) {
   transport_.ReturnLease(id, worker_exiting);
 }
 
-std::vector<TaskPtr> TaskSubmitter::OnWorkerLost(const WorkerId& worker) {
-  std::vector<TaskPtr> lost;
+TaskSubmitter::LostTasks TaskSubmitter::OnWorkerLost(const WorkerId& worker) {
+  LostTasks lost;
   for (auto it = leases_.begin(); it != leases_.end(); ++it) {
     HeldLease& held = *it->second;
     if (held.lease.worker.worker_id != worker) {
       continue;
     }
-    lost.assign(held.in_flight.begin(), held.in_flight.end());
+    lost.tasks.assign(held.in_flight.begin(), held.in_flight.end());
+    lost.first_may_have_begun = !held.begins_no_more;
     Key& key = *held.key;
     Return(held, true);
     Pump(key);

@@ -69,8 +69,12 @@ class TaskSubmitter {
   void OnReply(uint64_t lease_id, const TaskId& task, bool not_started, uint32_t duration_us,
                bool worker_exiting);
   // The connection to a leased worker is gone. Gives the tasks that were in flight, oldest first: only
-  // the first of them can have begun.
-  std::vector<TaskPtr> OnWorkerLost(const WorkerId& worker);
+  // the first of them can have begun, and none if the worker had said that it leaves.
+  struct LostTasks {
+    std::vector<TaskPtr> tasks;
+    bool first_may_have_begun = true;
+  };
+  LostTasks OnWorkerLost(const WorkerId& worker);
   // The raylet has somebody else who waits.
   void OnReclaim();
   // Every few hundred milliseconds: gives idle leases back.
@@ -92,6 +96,7 @@ class TaskSubmitter {
     bool stalled = false;
     bool reclaimed = false;
     bool exiting = false;  // the worker has said that it leaves
+    bool begins_no_more = false;  // what is in flight was sent too late
     int64_t idle_since_ms = 0;
   };
   struct Key {

@@ -109,12 +109,14 @@ def test_ctrl_c_for_the_whole_process_group(start_driver: Callable[..., Any]) ->
         start_driver,
         """
 try:
+    print("INSIDE", flush=True)
     time.sleep(100)
 except KeyboardInterrupt:
     pass
 print("ALIVE", rayc.get(actor.ping.remote()) > 0, flush=True)
 """,
     )
+    driver.read_until("INSIDE")
     for pid in [driver.process.pid, *session_processes()]:
         if os.getpgid(pid) == os.getpgid(driver.process.pid):
             os.kill(pid, signal.SIGINT)

@@ -402,11 +402,13 @@ class FakeLanguage {
       ReturnText(result, "slept");
     } else if (name == "recurse") {  // each level waits for the next
       const int left = std::stoi(Text(execution, 0));
-      ReturnText(result, left == 0 ? "0"
-                                   : std::to_string(std::stoi(GetText(
-                                         core, Submit(core, "recurse",
-                                                      {TextArg(std::to_string(left - 1))}))) +
-                                                    1));
+      if (left == 0) {
+        ReturnText(result, "0");
+        return;
+      }
+      const std::string below =
+          GetText(core, Submit(core, "recurse", {TextArg(std::to_string(left - 1))}));
+      ReturnText(result, below[0] == 'E' ? below : std::to_string(std::stoi(below) + 1));
     } else if (name == "ref") {  // a reference to a new object of the worker's
       ReturnRefs(core, result, {PutText(core, Text(execution, 0))});
     } else if (name == "large_ref") {

@@ -167,12 +167,32 @@ TEST_F(TaskSubmitterTest, LostWorkerGivesItsTasksInOrder) {
   const Lease lease = Grant(transport_.requested[0]);
   Reply(0, 10);
   ASSERT_EQ(transport_.pushed.size(), 5U);
-  const std::vector<TaskPtr> lost = submitter_.OnWorkerLost(lease.worker.worker_id);
-  ASSERT_EQ(lost.size(), 4U);
-  for (size_t i = 0; i < lost.size(); ++i) EXPECT_EQ(lost[i], transport_.pushed[i + 1].second);
+  const auto lost = submitter_.OnWorkerLost(lease.worker.worker_id);
+  ASSERT_EQ(lost.tasks.size(), 4U);
+  EXPECT_TRUE(lost.first_may_have_begun);
+  for (size_t i = 0; i < lost.tasks.size(); ++i) {
+    EXPECT_EQ(lost.tasks[i], transport_.pushed[i + 1].second);
+  }
   ASSERT_EQ(transport_.returned.size(), 1U);
   EXPECT_TRUE(transport_.returned[0].second);
-  EXPECT_TRUE(submitter_.OnWorkerLost(lease.worker.worker_id).empty());
+  EXPECT_TRUE(submitter_.OnWorkerLost(lease.worker.worker_id).tasks.empty());
+}
+
+TEST_F(TaskSubmitterTest, TasksSentToAWorkerThatLeavesHaveNotBegun) {
+  for (int i = 0; i < 5; ++i) submitter_.Submit(NewTask(), "k");
+  const Lease lease = Grant(transport_.requested[0]);
+  Reply(0, 10);
+  const auto [id, task] = transport_.pushed[1];
+  submitter_.OnReply(id, task->task_id, false, 10, true);
+  submitter_.Submit(NewTask(), "k");
+  EXPECT_EQ(transport_.pushed.size(), 5U) << "no more tasks for a worker that leaves";
+  Reply(2, 0, true);
+  EXPECT_TRUE(transport_.returned.empty());
+  const auto lost = submitter_.OnWorkerLost(lease.worker.worker_id);
+  EXPECT_EQ(lost.tasks.size(), 2U);
+  EXPECT_FALSE(lost.first_may_have_begun);
+  ASSERT_EQ(transport_.returned.size(), 1U);
+  EXPECT_TRUE(transport_.returned[0].second);
 }
 
 TEST_F(TaskSubmitterTest, ImpossibleRequestFailsAllTasksOfItsKey) {
