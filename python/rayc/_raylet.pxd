@@ -1,11 +1,11 @@
 # The C side of the extension's classes: what its .pxi files share.
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t
 from libcpp cimport bool as c_bool
 from libcpp.memory cimport shared_ptr, unique_ptr
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from rayc.includes.common cimport CActorCreationSpec, CBuffer, CObjectRefInfo, CTaskSpec, string_view
+from rayc.includes.common cimport CActorCreationSpec, CBuffer, CObjectRefInfo, CTaskSpec
 from rayc.includes.function_descriptor cimport CFunctionDescriptor
 from rayc.includes.libcoreworker cimport (
     CCoreWorker,

@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, final
 
 T = TypeVar("T")
 _ID = TypeVar("_ID", bound="BaseID")
@@ -52,6 +52,7 @@ class PlacementGroupID(BaseID):
     @classmethod
     def of(cls, job_id: JobID) -> PlacementGroupID: ...
 
+@final
 class ObjectRef(BaseID, Awaitable[T], Generic[T]):
     """A reference to an object; holds it alive while it lives."""
 
@@ -66,6 +67,7 @@ class ObjectRef(BaseID, Awaitable[T], Generic[T]):
 
 ObjectID = ObjectRef
 
+@final
 class PythonFunctionDescriptor:
     def __init__(
         self,
@@ -96,6 +98,7 @@ class PythonFunctionDescriptor:
     def to_dict(self) -> dict[str, str]: ...
     def is_actor_method(self) -> bool: ...
 
+@final
 class TaskSpecification:
     """Read-only view of a task."""
 
@@ -131,6 +134,7 @@ class TaskSpecification:
     @property
     def num_args(self) -> int: ...
 
+@final
 class SubmitOptions:
     """What does not change between calls of one function (or method) with the same options.
 
@@ -153,6 +157,7 @@ class SubmitOptions:
     descriptor: PythonFunctionDescriptor
     num_returns: int
 
+@final
 class ActorOptions:
     def __init__(
         self,
@@ -169,6 +174,7 @@ class ActorOptions:
         handle_state: bytes = b"",  # pickled; given back by get_named_actor
     ) -> None: ...
 
+@final
 class CoreWorker:
     """One per process. Raises the exceptions of rayc.exceptions.
 
@@ -269,6 +275,7 @@ class CoreWorker:
 def set_process_title(title: str) -> None:
     """What ps shows, within the room that the command line of this process has."""
 
+@final
 class Zygote:
     """The zygote's end of its socket to the raylet (fd: see RAYC_ZYGOTE_FD). Not thread-safe."""
 

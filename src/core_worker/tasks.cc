@@ -214,7 +214,8 @@ void CoreWorker::RequestLease(uint64_t lease_id, const TaskSpec& first, uint32_t
     if (!reply) {
       // What the end of the raylet means for all tasks: OnNodeLost.
       const StatusCode code = reply.error().code();
-      if (code != StatusCode::kCancelled && code != StatusCode::kDisconnected) {
+      if (code != StatusCode::kCancelled && code != StatusCode::kDisconnected &&
+          code != StatusCode::kShutdown) {
         task_submitter_.OnLeaseFailed(lease_id, reply.error());
       }
     } else {

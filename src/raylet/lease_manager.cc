@@ -285,21 +285,23 @@ void LeaseManager::DidNotFit(Pass& pass, ClassQueue& queue) {
 void LeaseManager::Reclaim(const Pass& pass, bool out_of_workers) {
   const int64_t now_ms = clock_.NowMs();
   std::set<ClientId> clients;
-  for (const auto& [key, lease] : granted_) {
-    const auto asked = asked_back_ms_.find(key.client);
+  for (const auto& entry : granted_) {
+    const ClientId client = entry.first.client;
+    const Lease& lease = entry.second;
+    const auto asked = asked_back_ms_.find(client);
     if (lease.request.is_actor ||
         (asked != asked_back_ms_.end() && now_ms - asked->second < kReclaimEveryMs)) {
       continue;
     }
-    const bool holds_up =
-        std::any_of(pass.short_of_resources.begin(), pass.short_of_resources.end(),
-                    [&](const ClassQueue* queue) { return HoldsWhatIsShort(lease, *queue); }) ||
+    const auto is_short = [&](const ClassQueue* queue) { return HoldsWhatIsShort(lease, *queue); };
+    const auto is_other = [&](const ClassQueue* queue) {
+      return queue->class_key != lease.class_key;
+    };
+    if (std::any_of(pass.short_of_resources.begin(), pass.short_of_resources.end(), is_short) ||
         (out_of_workers &&
-         std::any_of(pass.short_of_workers.begin(), pass.short_of_workers.end(),
-                     [&](const ClassQueue* queue) { return queue->class_key != lease.class_key; }));
-    if (holds_up) {
-      asked_back_ms_[key.client] = now_ms;
-      clients.insert(key.client);
+         std::any_of(pass.short_of_workers.begin(), pass.short_of_workers.end(), is_other))) {
+      asked_back_ms_[client] = now_ms;
+      clients.insert(client);
     }
   }
   for (const ClientId client : clients) {

@@ -82,7 +82,7 @@ Status Node::RegisterWorker(const ClientPtr& client, uint64_t fork_token, pid_t 
   address.node_id = options_.node_id;
   address.worker_id = worker;
   address.socket = socket;
-  const Status status = pool_.OnRegistered(fork_token, pid, address);
+  Status status = pool_.OnRegistered(fork_token, pid, address);
   if (status.ok()) {
     client->kind = ClientKind::kWorker;
     client->worker_id = worker;

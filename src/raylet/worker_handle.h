@@ -18,26 +18,25 @@ enum class WorkerState : uint8_t { kStarting, kIdle, kLeased, kDedicated, kExiti
 struct WorkerHandle {
   // Constant after construction.
   WorkerId id;
-  uint64_t fork_token = 0;
+  // Fixed by its first lease; nil before.
+  JobId job_id;
+  uint64_t fork_token = 0;  // constant
 
-  pid_t pid = 0;    // 0 until the zygote or the worker says it
-  Address address;  // nil until it registered
+  pid_t pid = 0;  // 0 until the zygote or the worker says it
   WorkerState state = WorkerState::kStarting;
+  bool blocked = false;       // its task waits: it does not count against the cap
+  bool killed = false;        // SIGKILL is on its way
+  bool lost = false;          // whoever held it has been told
+  bool announced = false;     // it said that it is leaving, or was told to
+  bool process_gone = false;  // but perhaps not reaped
   int64_t state_since_ms = 0;
-  JobId job_id;             // nil until its first lease
-  std::string runtime_env;  // fixed with job_id
-  bool blocked = false;     // its task waits: it does not count against the cap
-
-  // How it ends.
-  std::string kill_reason;  // we ended it, for this
-  bool killed = false;      // SIGKILL is on its way
-  bool lost = false;        // whoever held it has been told
-  int64_t kill_at_ms = 0;   // when kExiting turns into SIGKILL
-  bool announced = false;   // it said that it is leaving, or was told to
-  std::string announced_detail;
-  bool process_gone = false;
+  int64_t kill_at_ms = 0;  // when kExiting turns into SIGKILL
   int64_t gone_since_ms = 0;
   std::optional<int> wait_status;  // as waitpid gives it
+  Address address;                 // nil until it registered
+  std::string runtime_env;         // fixed with job_id
+  std::string kill_reason;         // we ended it, for this
+  std::string announced_detail;
 };
 
 // What remains of a worker.

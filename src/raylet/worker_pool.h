@@ -119,7 +119,6 @@ class WorkerPool {
   std::list<WorkerId> idle_;
   size_t wanted_ = 0;  // by the last WantWorkers
   bool stopping_ = false;
-  uint64_t next_token_ = 1;
   int start_failures_ = 0;  // in a row
   int64_t no_start_before_ms_ = 0;
 };

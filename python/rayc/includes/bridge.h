@@ -1,5 +1,5 @@
-// What the Cython files use of src/core_worker, in the form that suits Cython: results by pointer, no
-// templates, and the state of the calling thread. Any thread; needs no GIL unless it says so.
+// What the Cython files use of src/core_worker, in the form that suits Cython: results by pointer,
+// no templates, and the state of the calling thread. Any thread; needs no GIL unless it says so.
 #pragma once
 
 #include <Python.h>
@@ -202,8 +202,8 @@ struct ThreadState {
 };
 inline thread_local ThreadState thread_state;
 
-// A thread made by C++ keeps one Python thread state for life, so that threading.local lives as long
-// as the thread, and taking the GIL allocates nothing.
+// A thread made by C++ keeps one Python thread state for life, so that threading.local lives as
+// long as the thread, and taking the GIL allocates nothing.
 inline void KeepPythonThreadState() {
   thread_local bool kept = false;
   if (!kept) {
@@ -217,7 +217,9 @@ inline void KeepPythonThreadState() {
 
 // ---- buffers ----
 
-inline std::shared_ptr<Buffer> CopyToHeap(std::string_view bytes) { return HeapBuffer::Copy(bytes); }
+inline std::shared_ptr<Buffer> CopyToHeap(std::string_view bytes) {
+  return HeapBuffer::Copy(bytes);
+}
 
 inline std::shared_ptr<Buffer> NewHeapBuffer(size_t bytes, uint8_t** data) {
   auto buffer = std::make_shared<HeapBuffer>(bytes);
@@ -225,8 +227,8 @@ inline std::shared_ptr<Buffer> NewHeapBuffer(size_t bytes, uint8_t** data) {
   return buffer;
 }
 
-// Bytes (perhaps none) with local references that go when they do. What a task returns must hold the
-// references inside it until the reply is made, by when the Python objects are gone.
+// Bytes (perhaps none) with local references that go when they do. What a task returns must hold
+// the references inside it until the reply is made, by when the Python objects are gone.
 class HoldingBuffer final : public Buffer {
  public:
   HoldingBuffer(CoreWorker& core, std::shared_ptr<Buffer> bytes,
@@ -256,8 +258,8 @@ class HoldingBuffer final : public Buffer {
 
 inline void HoldNested(CoreWorker& core, core_worker::ReturnObject* returned) {
   if (!returned->nested.empty()) {
-    returned->value.data = std::make_shared<HoldingBuffer>(
-        core, std::move(returned->value.data), returned->nested);
+    returned->value.data =
+        std::make_shared<HoldingBuffer>(core, std::move(returned->value.data), returned->nested);
   }
 }
 
@@ -271,8 +273,8 @@ inline void ReleaseBuffer(std::shared_ptr<Buffer>& buffer) {
 
 // ---- objects that become ready ----
 
-// Where the ids of objects go that have become ready; the thread that serves futures takes them out.
-// Shared by that thread and the callbacks of the core worker, which never need the GIL.
+// Where the ids of objects go that have become ready; the thread that serves futures takes them
+// out. Shared by that thread and the callbacks of the core worker, which never need the GIL.
 class ReadyQueue {
  public:
   void Push(const ObjectId& id) {
@@ -302,8 +304,7 @@ class ReadyQueue {
 inline std::shared_ptr<ReadyQueue> NewReadyQueue() { return std::make_shared<ReadyQueue>(); }
 
 // Puts the id into the queue once the object is ready.
-inline Status WatchObject(CoreWorker& core, const ObjectId& id,
-                          std::shared_ptr<ReadyQueue> queue) {
+inline Status WatchObject(CoreWorker& core, const ObjectId& id, std::shared_ptr<ReadyQueue> queue) {
   return core.WhenReady(id, [queue = std::move(queue), id] { queue->Push(id); });
 }
 

@@ -2,6 +2,7 @@
 # object is ready. The core worker's threads put ids into a queue; this thread takes them out and
 # reads the values: nobody on the core worker's side ever waits for the GIL.
 
+@cython.final
 cdef class CompletionThread:
     """Serves the futures of a session."""
 

@@ -1,5 +1,6 @@
 # CoreWorker: src/core_worker's facade. Every call that may block runs without the GIL.
 
+@cython.final
 cdef class CoreWorker:
     """One per process and session. Raises the exceptions of rayc.exceptions."""
 

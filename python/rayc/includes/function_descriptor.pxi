@@ -13,6 +13,7 @@ cdef str module_name_of(object code):
     return name
 
 
+@cython.final
 cdef class PythonFunctionDescriptor:
     """Names the code that a task runs: equal if and only if all four parts are."""
 

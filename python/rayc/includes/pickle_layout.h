@@ -1,8 +1,9 @@
-// How a value pickled with protocol 5 lies in memory: the pickle, and its buffers, each aligned so that
-// arrays over them are. Pure; no Python.
+// How a value pickled with protocol 5 lies in memory: the pickle, and its buffers, each aligned so
+// that arrays over them are. Pure; no Python.
 //
 //   0       4              8             16
-//   | magic | buffer count | pickle bytes | { offset u64, bytes u64 } per buffer | pickle | buffers ...
+//   | magic | buffer count | pickle bytes | { offset u64, bytes u64 } per buffer | pickle | buffers
+//   ...
 //
 // What is read back comes from other processes: every offset is checked.
 #pragma once
@@ -52,8 +53,7 @@ class PickleWriter {
 
   // `to` has room for ComputeSize() bytes, aligned to 64. Needs no GIL: the parts are pinned.
   void WriteTo(uint8_t* to) const {
-    const PickleHeader header{kPickleMagic, static_cast<uint32_t>(buffers_.size()),
-                              pickle_.size()};
+    const PickleHeader header{kPickleMagic, static_cast<uint32_t>(buffers_.size()), pickle_.size()};
     std::memcpy(to, &header, sizeof(header));
     uint8_t* at = to + sizeof(header);
     if (!places_.empty()) {

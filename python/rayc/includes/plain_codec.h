@@ -1,6 +1,6 @@
 // rayc's own encoding of plain values: None, bool, int, float, str, bytes, and small tuples, lists
-// and dicts of them. What comes out is exactly what went in, or Encode refuses and pickle takes over.
-// Any thread that holds the GIL; runs no Python code.
+// and dicts of them. What comes out is exactly what went in, or Encode refuses and pickle takes
+// over. Any thread that holds the GIL; runs no Python code.
 //
 //   N  T  F                 None, True, False
 //   c <i8>  i <i64>         int
@@ -92,8 +92,8 @@ class PlainEncoder {
     return WriteText('s', 'S', text, static_cast<size_t>(bytes));
   }
 
-  // Two paths to one container (or a cycle) must come out as one object: not here, then. A container
-  // with a single reference is reached by a single path.
+  // Two paths to one container (or a cycle) must come out as one object: not here, then. A
+  // container with a single reference is reached by a single path.
   bool IsReachedOnce(PyObject* container) {
     if (Py_REFCNT(container) == 1) {
       return true;
@@ -294,9 +294,12 @@ class PlainDecoder {
     const char* data = nullptr;
     size_t bytes = 0;
     switch (tag) {
-      case 'N': Py_RETURN_NONE;
-      case 'T': Py_RETURN_TRUE;
-      case 'F': Py_RETURN_FALSE;
+      case 'N':
+        Py_RETURN_NONE;
+      case 'T':
+        Py_RETURN_TRUE;
+      case 'F':
+        Py_RETURN_FALSE;
       case 'c': {
         int8_t number = 0;
         return Take(&number) ? PyLong_FromLong(number) : Malformed();
@@ -323,8 +326,10 @@ class PlainDecoder {
         return PyBytes_FromStringAndSize(data, static_cast<Py_ssize_t>(bytes));
       case '(':
       case '[':
-      case '{': return ReadContainer(tag, depth);
-      default: return Malformed();
+      case '{':
+        return ReadContainer(tag, depth);
+      default:
+        return Malformed();
     }
   }
 

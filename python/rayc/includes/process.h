@@ -1,5 +1,5 @@
-// What the extension asks of the operating system about its own process: whether it is a fork of one
-// with a session, its title, and its ties to other processes. Any thread that holds the GIL.
+// What the extension asks of the operating system about its own process: whether it is a fork of
+// one with a session, its title, and its ties to other processes. Any thread that holds the GIL.
 #pragma once
 
 #include <pthread.h>
@@ -50,8 +50,8 @@ inline bool OnMainThread() { return syscall(SYS_gettid) == getpid(); }
 
 // ---- title ----
 
-// The memory of the command line, which ps shows; its end stays a zero, or the kernel would take the
-// environment behind it for more.
+// The memory of the command line, which ps shows; its end stays a zero, or the kernel would take
+// the environment behind it for more.
 class TitleMemory {
  public:
   TitleMemory() {
@@ -63,7 +63,8 @@ class TitleMemory {
     const size_t bytes = std::fread(text, 1, sizeof(text) - 1, stat);
     std::fclose(stat);
     text[bytes] = '\0';
-    // Behind the name in parentheses, which may contain anything, comes field 3; 48 and 49 are ours.
+    // Behind the name in parentheses, which may contain anything, comes field 3; 48 and 49 are
+    // ours.
     const char* at = std::strrchr(text, ')');
     unsigned long values[2] = {0, 0};
     if (at == nullptr) {

@@ -26,6 +26,7 @@ cdef inline bint encode_plain(object value, CObjectValue* stored) except -1:
     return True
 
 
+@cython.final
 cdef class PinnedBuffer:
     """Read-only bytes of a stored object; keeps it in its place while anybody views them."""
 
@@ -47,6 +48,7 @@ cdef object pin(const shared_ptr[CBuffer]& owner, const void* data, size_t size)
     return memoryview(pinned)
 
 
+@cython.final
 cdef class SerializedValue:
     """A value in parts, ready to be written."""
 
@@ -295,7 +297,6 @@ cdef object stored_error(const CObjectValue& stored, const CObjectId& source, ch
 cdef CObjectValue store_error(object error, vector[CObjectRefInfo]* nested):
     """An exception as the value that stands for it."""
     cdef CObjectValue stored
-    buffers = []
     try:
         data = pickle_error(error, nested)
     except Exception as failure:

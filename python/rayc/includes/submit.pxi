@@ -13,6 +13,7 @@ cdef CResourceSet resource_set(dict amounts) except *:
     return resources
 
 
+@cython.final
 cdef class SubmitOptions:
     """What does not change between calls of one function (or method) with the same options."""
 
@@ -47,6 +48,7 @@ cdef class SubmitOptions:
         self._options.Seal()
 
 
+@cython.final
 cdef class ActorOptions:
     """What is asked of an actor beside what its creation shares with other tasks."""
 

@@ -1,5 +1,6 @@
 # From the core worker to a call in Python: runs a task, and stores what comes of it.
 
+@cython.final
 cdef class TaskCode:
     """What this worker keeps about code that it has run."""
 

@@ -1,5 +1,6 @@
 # TaskSpecification: a read-only view of a task.
 
+@cython.final
 cdef class TaskSpecification:
     """Read-only view of a task."""
 

@@ -1,5 +1,6 @@
 # The zygote's socket to its raylet (zygote_channel.h).
 
+@cython.final
 cdef class Zygote:
     """The zygote's end of its socket to the raylet. One thread."""
 

@@ -1,5 +1,5 @@
-// The zygote's end of its socket to the raylet: the messages at the bottom of protocol/raylet.fbs, one
-// per packet. One thread.
+// The zygote's end of its socket to the raylet: the messages at the bottom of protocol/raylet.fbs,
+// one per packet. One thread.
 #pragma once
 
 #include <poll.h>

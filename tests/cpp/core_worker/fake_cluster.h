@@ -159,9 +159,9 @@ class FakeCluster {
     if (raylet_ == nullptr) {
       return;
     }
-    requests_.clear();
     gcs_client_->channel()->Detach();
     raylet_->Shutdown();
+    requests_.clear();
     gcs_->Shutdown();
     store_->Shutdown();
     raylet_ = nullptr;
@@ -360,7 +360,6 @@ class FakeCluster {
     it->second.blocked = false;
     if (exiting || it->second.intended) {
       it->second.state = State::kExiting;
-      it->second.intended = true;
       it->second.channel->NotifyTable(Method::kExitWorker, fb::ExitWorkerT());
     } else {
       it->second.state = State::kIdle;

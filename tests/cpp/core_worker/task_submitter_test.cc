@@ -273,7 +273,7 @@ TEST_F(TaskSubmitterTest, RandomEventsLoseNoTask) {
           const auto lost = submitter_.OnWorkerLost(held.begin()->second.worker.worker_id);
           absorb();
           std::erase_if(in_flight, [&](const auto& entry) { return entry.first == id; });
-          for (const TaskPtr& task : lost) submitter_.Submit(task, "key0");
+          for (const TaskPtr& task : lost.tasks) submitter_.Submit(task, "key0");
         }
         break;
       default:

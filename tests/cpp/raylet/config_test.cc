@@ -45,7 +45,7 @@ TEST(ConfigTest, ReadsEveryFlag) {
 
 TEST(ConfigTest, SaysWhatIsWrong) {
   using Arguments = std::vector<std::string>;
-  const auto error = [](Arguments arguments) {
+  const auto error = [](const Arguments& arguments) {
     const auto config = ParseConfig(arguments);
     return config ? std::string() : config.error().message();
   };
