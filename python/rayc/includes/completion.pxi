@@ -87,7 +87,9 @@ cdef int watch(ObjectRef ref, object callback) except -1:
     """Call callback(value or exception, whether it failed) when the object is ready."""
     check_ref(ref)
     if current_worker is None:
-        raise exceptions_module().RaySystemError("rayc has not been started: call rayc.init() first")
+        raise exceptions_module().RaySystemError(
+            "rayc has not been started: call rayc.init() first"
+        )
     if current_worker._completions is None:
         current_worker._completions = CompletionThread(current_worker)
     return current_worker._completions.add(ref, callback)

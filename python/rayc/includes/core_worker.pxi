@@ -434,8 +434,8 @@ cdef class CoreWorker:
 
 
 cdef str timeout_message(size_t count, int64_t timeout_ms):
-    what = "the object was" if count == 1 else f"not all of the {count} objects were"
-    return f"get() timed out: {what} {'not ' if count == 1 else ''}ready after {timeout_ms / 1000:g} s"
+    what = "the object was not" if count == 1 else f"not all of the {count} objects were"
+    return f"get() timed out: {what} ready after {timeout_ms / 1000:g} s"
 
 
 cdef dict node_dict(const CNodeRecord& node):

@@ -38,9 +38,8 @@ cdef class PythonFunctionDescriptor:
     @classmethod
     def from_class(cls, target_class):
         """Name the creation of a class's actors."""
-        return cls(
-            module_name_of(target_class), "__init__", target_class.__qualname__, os.urandom(16).hex()
-        )
+        unique = os.urandom(16).hex()
+        return cls(module_name_of(target_class), "__init__", target_class.__qualname__, unique)
 
     @classmethod
     def from_message(cls, bytes message not None):

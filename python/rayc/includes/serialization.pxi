@@ -1,8 +1,8 @@
 # Values <-> stored objects. The tags are in src/core_worker/object_format.h.
 #
-# Two phases: serialize() finds out what a value consists of and how large it is; write_to() then puts
-# it where it is to lie, in one copy, without the GIL. Plain small values take a path of their own
-# (plain_codec.h). Deserialized buffers are views into the stored object, read-only, and keep it.
+# Two phases: serialize() finds out what a value consists of and how large it is; write_to() then
+# puts it where it is to lie, in one copy, without the GIL. Plain small values take a path of their
+# own (plain_codec.h). Deserialized buffers are views into the stored object, read-only, and keep it.
 
 cdef string PLAIN_TAG = b"v"
 cdef string RAW_TAG = b"b"
@@ -291,7 +291,8 @@ cdef object stored_error(const CObjectValue& stored, const CObjectId& source, ch
         )
         object_id = None if source.IsNil() else to_str(source.Hex())
         return error_of(<CStatusCode>code, text, actor_id, object_id)
-    return module.RaySystemError(f"a stored value has the unknown tag {to_bytes(stored.metadata)!r}")
+    tag = to_bytes(stored.metadata)
+    return module.RaySystemError(f"a stored value has the unknown tag {tag!r}")
 
 
 cdef CObjectValue store_error(object error, vector[CObjectRefInfo]* nested):

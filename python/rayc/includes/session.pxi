@@ -1,9 +1,9 @@
 # The session of this process, as the extension's objects see it.
 #
-# There is at most one core worker at a time; sessions are counted by generations, from 1. All of it is
-# written with the GIL held. `current_core` is null before the first session, and from the first moment
-# of a shutdown on: so nothing here uses a core worker that is going away. Calls that run without the
-# GIL hold the Python object CoreWorker, which owns the C++ one.
+# There is at most one core worker at a time; sessions are counted by generations, from 1. All of it
+# is written with the GIL held. `current_core` is null before the first session, and from the first
+# moment of a shutdown on: so nothing here uses a core worker that is going away. Calls that run
+# without the GIL hold the Python object CoreWorker, which owns the C++ one.
 
 cdef CCoreWorker* current_core = NULL
 cdef uint32_t current_generation = 0
@@ -12,10 +12,11 @@ cdef list session_names = ["(no session)"]  # by generation
 
 
 cdef int refuse_fork() except -1:
+    name = session_names[len(session_names) - 1]
     raise RuntimeError(
         f"This process (pid {os.getpid()}) is a fork of process {fork_state.owner_pid}, which owns "
-        f"the rayc session {session_names[len(session_names) - 1]!r}. A fork cannot use it: start the child with the "
-        "'spawn' method, or use tasks."
+        f"the rayc session {name!r}. A fork cannot use it: start the child with the 'spawn' method, "
+        "or use tasks."
     )
 
 

@@ -14,7 +14,7 @@ cdef class TaskCode:
         self.runs = 0
 
 
-# By DescriptorKey. The objects are kept by task_code_list; a worker serves one job, which bounds them.
+# By DescriptorKey. The objects are kept by task_code_list; one job's functions bound them.
 cdef unordered_map[string, PyObject*] task_codes
 cdef list task_code_list = []
 cdef string task_code_key
