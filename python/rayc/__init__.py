@@ -103,7 +103,8 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _SUBMODULES = frozenset(
-    "actor api exceptions job_config plasma remote_function runtime_context util".split()
+    "actor api exceptions job_config plasma remote_function runtime_context runtime_env "
+    "util".split()
 )
 
 

@@ -11,6 +11,7 @@ from rayc.includes.libcoreworker cimport (
     CCoreWorker,
     CPickleWriter,
     CReadyQueue,
+    CSchedulingStrategy,
     CTaskOptions,
     CZygoteChannel,
 )
@@ -73,6 +74,10 @@ cdef class PythonFunctionDescriptor:
 
 cdef class TaskSpecification:
     cdef shared_ptr[const CTaskSpec] _spec
+
+
+cdef class SchedulingStrategy:
+    cdef CSchedulingStrategy _strategy
 
 
 cdef class SubmitOptions:

@@ -155,9 +155,26 @@ class SubmitOptions:
         retry_exceptions: bool = False,
         runtime_env: str = "",  # canonical JSON
         concurrency_group: str = "",
+        strategy: SchedulingStrategy | None = None,  # None = the caller's group if it captures
     ) -> None: ...
     descriptor: PythonFunctionDescriptor
     num_returns: int
+
+@final
+class SchedulingStrategy:
+    """Where a task or actor is to run, beyond what its resources say."""
+
+    def __init__(
+        self,
+        *,
+        placement_group: PlacementGroupID | None = None,
+        bundle_index: int = -1,  # -1 = any
+        captures_children: bool = False,
+        node_text: str = "",  # "" = any node; else which one, for messages
+        node_id: NodeID | None = None,  # None with a text = there is no such node
+        node_is_soft: bool = False,
+        fails_if_busy: bool = False,
+    ) -> None: ...
 
 @final
 class ActorOptions:
@@ -304,7 +321,8 @@ def install_hooks(
     actors: dict[ActorID, Any],
     execution_infos: dict[Any, Any],
     exceptions: Any,
-    before_first_task: Callable[[JobID, bytes], None],
+    # (job, its config, runtime environment as JSON): before a worker's first task.
+    before_first_task: Callable[[JobID, bytes, str], None],
     # Prints what has arrived of workers' output; called before a get or wait returns results of
     # tasks that printed.
     flush_logs: Callable[[], None] | None = None,
@@ -315,3 +333,22 @@ def install_hooks(
 # For tests and tools: a value as it would be stored, (tag, bytes), and back.
 def serialize_to_bytes(value: Any) -> tuple[bytes, bytes]: ...
 def deserialize_from_bytes(tag: bytes, data: bytes) -> Any: ...
+
+def create_placement_group(
+    worker: CoreWorker,
+    bundles: list[dict[str, float]],
+    *,
+    strategy: int,
+    name: str = "",
+    namespace: str = "",
+    is_detached: bool = False,
+    soft_target: NodeID | None = None,
+) -> PlacementGroupID: ...
+def wait_placement_group(worker: CoreWorker, group: PlacementGroupID, timeout_ms: int) -> bool: ...
+def placement_group_ready(worker: CoreWorker, group: PlacementGroupID, value: Any) -> ObjectRef: ...
+def remove_placement_group(worker: CoreWorker, group: PlacementGroupID) -> None: ...
+def find_placement_group(
+    worker: CoreWorker, group: PlacementGroupID | None, name: str = "", namespace: str = ""
+) -> dict[str, Any] | None: ...
+def list_placement_groups(worker: CoreWorker) -> list[dict[str, Any]]: ...
+def current_placement_group(worker: CoreWorker) -> tuple[PlacementGroupID | None, bool]: ...

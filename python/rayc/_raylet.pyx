@@ -28,6 +28,7 @@ from rayc.includes.common cimport (
     CActorCreationSpec,
     CAddress,
     CBuffer,
+    CConcurrencyGroup,
     CLogLevel,
     CObjectRefInfo,
     CObjectValue,
@@ -60,6 +61,7 @@ import sys
 SCRIPT_MODE = 0
 WORKER_MODE = 1
 LOCAL_MODE = 2
+CANCEL_SIGNAL = CancelSignal()
 
 include "includes/text.pxi"
 include "includes/hooks.pxi"
@@ -73,6 +75,8 @@ include "includes/task_spec.pxi"
 include "includes/serialization.pxi"
 include "includes/submit.pxi"
 include "includes/task_execution.pxi"
+include "includes/async_actor.pxi"
 include "includes/core_worker.pxi"
+include "includes/placement_group.pxi"
 include "includes/process_title.pxi"
 include "includes/zygote.pxi"

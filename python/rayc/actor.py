@@ -13,6 +13,7 @@ from rayc._private.actor_table import (
     MethodTable,
     leave_actor,
     num_returns_of,
+    retry_exception_types_of,
     retry_exceptions_of,
 )
 from rayc._private.driver_log import warn
@@ -23,6 +24,7 @@ from rayc._private.options import (
     check_method_options,
     refuse_what_is_not_there,
 )
+from rayc._private.scheduling import strategy_of
 from rayc._private.signature import Signature, is_generator
 from rayc._private.worker import global_worker, stale_message
 from rayc._raylet import (
@@ -220,19 +222,22 @@ class ActorClass:
         refuse_what_is_not_there(options, f"{class_name}.remote()")
         if options.get("object_store_memory"):
             warn("The option object_store_memory of actors is deprecated, and reserves nothing")
-        self._export()
         demand = actor_demand(options)
+        strategy = strategy_of(options, demand, f"{class_name}.remote()")
+        self._export()
         max_task_retries = options.get("max_task_retries", 0)
-        table = self._table.with_retries(max_task_retries)
+        table = self._table.with_limits(max_task_retries, options.get("max_pending_calls", -1))
+        groups = options.get("concurrency_groups") or {}
+        self._check_groups(groups)
         concurrency = options.get("max_concurrency")
         if concurrency is None:
             concurrency = _ASYNC_CONCURRENCY if table.is_asyncio else 1
-        unordered_by_kind = table.is_asyncio or concurrency > 1
+        unordered_by_kind = table.is_asyncio or concurrency > 1 or bool(groups)
         unordered = options.get("allow_out_of_order_execution")
         if unordered is False and unordered_by_kind:
             raise ValueError(
                 "allow_out_of_order_execution=False is not possible for an actor that is "
-                "asynchronous or has max_concurrency > 1"
+                "asynchronous, or has max_concurrency > 1 or concurrency groups"
             )
         lifetime = options.get("lifetime") or global_worker.job_settings.get(
             "default_actor_lifetime"
@@ -242,6 +247,8 @@ class ActorClass:
                 self._descriptor,
                 resources=demand.held,
                 placement_resources=demand.placement,
+                strategy=strategy,
+                runtime_env=global_worker.runtime_env_of_call(options),
             ),
             ActorOptions(
                 max_restarts=options.get("max_restarts", 0),
@@ -254,11 +261,22 @@ class ActorClass:
                 namespace=options.get("namespace") or global_worker.namespace,
                 class_name=class_name,
                 handle_state=table.to_bytes(),
+                concurrency_groups=groups,
             ),
             (*args, *kwargs.values()),
             tuple(kwargs),
         )
         return ActorHandle(handle_ref.task_id().actor_id(), table, handle_ref)
+
+    def _check_groups(self, groups: dict[str, int]) -> None:
+        for name, info in self._table.methods.items():
+            group = info.options.get("concurrency_group")
+            if group and group not in groups:
+                known = ", ".join(map(repr, groups)) or "none"
+                raise AssertionError(
+                    f"The method {name} of {self._descriptor.class_name} is of the concurrency "
+                    f"group {group!r}, which the class does not define. It defines: {known}"
+                )
 
     def _export(self) -> None:
         core = global_worker.connected()
@@ -454,6 +472,8 @@ class ActorMethod:
         ------
         TypeError
             If the method does not take these arguments.
+        PendingCallsLimitExceeded
+            If as many calls are pending as the actor's option ``max_pending_calls`` allows.
         """
         if kwargs or not self._minimum <= len(args) <= self._maximum:
             self._info.signature.check(args, kwargs)
@@ -469,7 +489,9 @@ class ActorMethod:
         options, retries = self._submit_options or self._prepare(handle)
         if kwargs:
             args = (*args, *kwargs.values())
-        refs = core.submit_actor_task(handle._actor_id, options, args, tuple(kwargs), retries)
+        refs = core.submit_actor_task(
+            handle._actor_id, options, args, tuple(kwargs), retries, handle._table.max_pending_calls
+        )
         if len(refs) == 1:
             return refs[0]
         return refs or None
@@ -483,6 +505,7 @@ class ActorMethod:
                 name=options.get("name") or "",
                 num_returns=num_returns_of(options, self._info.is_generator, self._name),
                 retry_exceptions=retry_exceptions_of(options),
+                retry_exception_types=retry_exception_types_of(options),
                 concurrency_group=options.get("concurrency_group") or "",
             )
         else:

@@ -67,15 +67,18 @@ def init(
     proxy_server_url: str | None = None,
     **hidden: Any,
 ) -> RaycContext:
-    """Start a private cluster on this machine, and connect to it as a driver.
+    """Start a private cluster on this machine, or join one, and connect to it as a driver.
 
     Called by itself when the first task, actor or object is made without it.
 
     Parameters
     ----------
     address : str, optional
-        "local" or nothing: a new private cluster. To join one that runs is not possible
-        yet. The variable RAYC_ADDRESS is the default.
+        "local" or nothing: a new private cluster. A path: the session's folder of a driver
+        that runs on this machine, or its socket there, as in ``address_info["address"]``:
+        that cluster is joined, and lives as long as the driver that has started it. To join
+        clusters of other machines is not possible yet. The variable RAYC_ADDRESS is the
+        default.
     num_cpus, num_gpus : int, optional
         How many to give out; by default as many as this process may use.
     resources : dict, optional
@@ -94,7 +97,7 @@ def init(
     namespace : str, optional
         Where the names of actors count; by default a new one.
     runtime_env : dict, optional
-        ``{"env_vars": {...}}``: variables for the workers.
+        The workers' environment: see `rayc.runtime_env.RuntimeEnv`.
     labels, local_mode, include_dashboard, dashboard_host, dashboard_port, logging_config, \
 enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory, \
 proxy_server_url
@@ -111,6 +114,7 @@ proxy_server_url
     RuntimeError
         If there is a session already, or for an unknown argument.
     """
+    from rayc._private import addresses
     from rayc._private import init_arguments as arguments
 
     arguments.check_hidden(hidden)
@@ -119,7 +123,7 @@ proxy_server_url
         if is_initialized():
             return _second_init(ignore_reinit_error)
         driver_log.configure(configure_logging, logging_level, logging_format)
-        arguments.check_address(address)
+        directory = addresses.session_of(address)
         arguments.refuse_missing_features(
             local_mode=local_mode,
             labels=labels,
@@ -132,18 +136,38 @@ proxy_server_url
         )
         if include_dashboard or dashboard_port is not None:
             driver_log.warn("rayc has no dashboard yet: include_dashboard has no effect")
-        from rayc._private.session import Session
+        from rayc._private.session import DriverOptions, Session
 
-        store_bytes, node_resources = arguments.node_totals(
-            num_cpus, num_gpus, resources, object_store_memory, hidden.get("_memory")
-        )
-        session = Session(
-            job=arguments.job_settings(job_config, namespace, runtime_env),
-            resources=node_resources,
-            object_store_bytes=store_bytes,
+        if directory is not None:
+            arguments.refuse_when_joining(
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                resources=resources,
+                object_store_memory=object_store_memory,
+                _memory=hidden.get("_memory"),
+                _node_name=hidden.get("_node_name"),
+                _system_config=hidden.get("_system_config"),
+            )
+        else:
+            store_bytes, node_resources = arguments.node_totals(
+                num_cpus, num_gpus, resources, object_store_memory, hidden.get("_memory")
+            )
+        job = arguments.job_settings(job_config, namespace, runtime_env)
+        arguments.refuse_variables_read_at_start(job, joining=directory is not None)
+        options = DriverOptions(
+            job=job,
             log_to_driver=arguments.log_to_driver(log_to_driver),
-            root=arguments.temp_dir(hidden),
+            package=arguments.job_package(job["runtime_env"]),
         )
+        if directory is not None:
+            session = Session.join(options, directory)
+        else:
+            session = Session.start(
+                options,
+                resources=node_resources,
+                object_store_bytes=store_bytes,
+                root=arguments.temp_dir(hidden),
+            )
         _install_exit_hooks()
         return RaycContext(session.address_info())
 
@@ -343,23 +367,30 @@ def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
 
 
 def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
-    """Cancel a task.
+    """Cancel a task, or the call of an actor.
+
+    What has not begun never will. A task that runs gets a KeyboardInterrupt, the coroutine
+    of an asyncio actor a CancelledError; other calls of actors are not interrupted, but can
+    look at ``get_runtime_context().is_canceled()``. What has ended stays as it is. `get`
+    then raises TaskCancelledError, unless the code went on all the same.
 
     Parameters
     ----------
     ref : ObjectRef
-        What the task returns.
+        What the task returns. It need not be of this process.
     force : bool
-        End its process.
+        End the process that runs the task; `get` raises WorkerCrashedError.
     recursive : bool
         Also cancel the tasks that it has started.
+
+    Raises
+    ------
+    ValueError
+        If `force` is given for the call of an actor.
     """
     if not isinstance(ref, ObjectRef):
         raise TypeError(f"cancel() takes a reference, not {_describe(ref)}")
-    cancel_task = getattr(_core_for([ref]), "cancel_task", None)
-    if cancel_task is None:
-        raise NotImplementedError("cancel() is not there yet")
-    cancel_task(ref, force, recursive)
+    _core_for([ref]).cancel_task(ref, force, recursive)
 
 
 # Objects -------------------------------------------------------------------------------

@@ -8,7 +8,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from rayc._private.actor_table import num_returns_of, retry_exceptions_of
+from rayc._private.actor_table import (
+    num_returns_of,
+    retry_exception_types_of,
+    retry_exceptions_of,
+)
 from rayc._private.options import (
     check_task_options,
     default_max_retries,
@@ -16,6 +20,7 @@ from rayc._private.options import (
     refuse_what_is_not_there,
     task_demand,
 )
+from rayc._private.scheduling import strategy_of
 from rayc._private.signature import Signature, is_async, is_generator
 from rayc._private.worker import global_worker
 from rayc._raylet import PythonFunctionDescriptor, SubmitOptions
@@ -149,6 +154,9 @@ class _Call:
             placement_resources=demand.placement,
             max_retries=options.get("max_retries", default_max_retries()),
             retry_exceptions=retry_exceptions_of(options),
+            strategy=strategy_of(options, demand, f"{name}()"),
+            retry_exception_types=retry_exception_types_of(options),
+            runtime_env=global_worker.runtime_env_of_call(options),
         )
         generation = global_worker.generation
         function._export()

@@ -6,7 +6,15 @@ from typing import Any
 
 from rayc._private.driver_log import warn
 from rayc._private.worker import global_worker
-from rayc._raylet import SCRIPT_MODE, ActorID, CoreWorker, JobID, NodeID, TaskID
+from rayc._raylet import (
+    SCRIPT_MODE,
+    ActorID,
+    CoreWorker,
+    JobID,
+    NodeID,
+    TaskID,
+    current_placement_group,
+)
 from rayc.actor import ActorHandle, current_actor_handle
 
 __all__ = ["RuntimeContext", "get_runtime_context"]
@@ -62,8 +70,16 @@ class RuntimeContext:
         return None if actor_id.is_nil() else actor_id.hex()
 
     def get_placement_group_id(self) -> str | None:
-        """Return None: there are no placement groups yet."""
-        return None
+        """Return the id of the placement group that this runs in; None outside of groups."""
+        group, _ = current_placement_group(_core("placement group"))
+        return None if group is None else group.hex()
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """Whether tasks go into the same placement group by default; True on a driver."""
+        if global_worker.mode == SCRIPT_MODE:
+            return True
+        return current_placement_group(_core("placement group"))[1]
 
     def get_assigned_resources(self) -> dict[str, float]:
         """Return the resources that this task or actor holds.
@@ -96,8 +112,10 @@ class RuntimeContext:
     @property
     def runtime_env(self) -> dict[str, Any]:
         """The runtime environment of this process."""
-        variables = global_worker.job_settings.get("env_vars")
-        return {"env_vars": dict(variables)} if variables else {}
+        from rayc.runtime_env import RuntimeEnv
+
+        _core("runtime environment")
+        return RuntimeEnv(**global_worker.runtime_env)
 
     def get_runtime_env_string(self) -> str:
         """Return the runtime environment as JSON."""
@@ -126,6 +144,29 @@ class RuntimeContext:
             Outside of actors.
         """
         return current_actor_handle()
+
+    @property
+    def was_current_actor_reconstructed(self) -> bool:
+        """Whether this actor was restarted after its process had ended."""
+        return _core("actor").was_actor_restarted()
+
+    def is_canceled(self) -> bool:
+        """Return whether somebody has cancelled the task that this thread runs.
+
+        Raises
+        ------
+        RuntimeError
+            On a driver, and in an asyncio actor, whose calls get a CancelledError instead.
+        """
+        core = _core("task")
+        if global_worker.mode == SCRIPT_MODE:
+            raise RuntimeError("is_canceled() is for tasks and actors, not the driver")
+        if core.is_in_async_actor():
+            raise RuntimeError(
+                "is_canceled() is not for asyncio actors: a call that is cancelled gets an "
+                "asyncio.CancelledError where it waits"
+            )
+        return core.is_current_task_cancelled()
 
     @property
     def job_id(self) -> JobID:

@@ -29,6 +29,7 @@ std::string_view StatusCodeName(StatusCode code) {
     case StatusCode::kObjectLost: return "ObjectLost";
     case StatusCode::kRuntimeEnvSetup: return "RuntimeEnvSetup";
     case StatusCode::kInternal: return "Internal";
+    case StatusCode::kPlacementGroupRemoved: return "PlacementGroupRemoved";
   }
   return "Unknown";
 }

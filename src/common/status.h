@@ -38,6 +38,7 @@ enum class StatusCode : uint8_t {
   kObjectLost = 20,       // every copy of the object is gone
   kRuntimeEnvSetup = 21,  // the worker's environment could not be made
   kInternal = 22,         // a bug in rayc
+  kPlacementGroupRemoved = 23,  // what ran, or waited, in a placement group that was removed
 };
 
 std::string_view StatusCodeName(StatusCode code);

@@ -14,6 +14,7 @@
 #include "common/function_descriptor.h"
 #include "common/ids.h"
 #include "common/resources.h"
+#include "common/scheduling_strategy.h"
 
 namespace rayc {
 
@@ -34,6 +35,12 @@ struct TaskArg {
   bool IsRef() const { return !object_id.IsNil(); }
 };
 
+// Calls of an actor that have a number of places of their own to run in.
+struct ConcurrencyGroup {
+  std::string name;
+  int32_t max_concurrency = 1;
+};
+
 struct ActorCreationSpec {
   ActorId actor_id;
   int32_t max_restarts = 0;       // -1: unlimited
@@ -46,6 +53,7 @@ struct ActorCreationSpec {
   std::string name_space;
   std::string class_name;
   std::string handle_state;  // pickled method table, so that get_actor can make a handle
+  std::vector<ConcurrencyGroup> concurrency_groups;  // beside the default one
 };
 
 struct TaskSpec {
@@ -60,12 +68,14 @@ struct TaskSpec {
   uint32_t num_returns = 1;
   int32_t max_retries = 0;
   bool retry_exceptions = false;
+  std::string retry_exception_types;  // pickled classes; "": retry_exceptions means all
   uint32_t attempt = 0;
   uint32_t depth = 0;  // of nesting; a driver's tasks have 1
 
   ResourceSet resources;            // held while running
   ResourceSet placement_resources;  // needed free to be placed; differs for default actors
   std::string runtime_env;          // JSON, "" for none; part of what a worker must match
+  SchedulingStrategy strategy;
 
   std::optional<ActorCreationSpec> creation;  // kActorCreation only
 
@@ -76,7 +86,8 @@ struct TaskSpec {
   ObjectId ReturnId(uint32_t index) const { return ObjectId::ForReturn(task_id, index + 1); }
   // Tasks with the same key can run on each other's leased workers.
   std::string SchedulingKey() const {
-    return resources.ToString() + "|" + placement_resources.ToString() + "|" + runtime_env;
+    return resources.ToString() + "|" + placement_resources.ToString() + "|" + runtime_env +
+           strategy.Key();
   }
 };
 

@@ -122,13 +122,49 @@ void ActorSubmitter::RetryOrFailInFlight(Actor& actor, const ActorId& id) {
                               id));
       continue;
     }
-    Call again = call;
-    again.spec = std::make_shared<TaskSpec>(*call.spec);
-    ++again.spec->attempt;
-    again.retries = call.retries < 0 ? -1 : call.retries - 1;
-    retried.push_back(std::move(again));
+    retried.push_back(NextAttempt(call));
   }
   actor.queue.insert(actor.queue.begin(), retried.begin(), retried.end());
+}
+
+ActorSubmitter::Call ActorSubmitter::NextAttempt(const Call& call) {
+  Call again = call;
+  again.spec = std::make_shared<TaskSpec>(*call.spec);
+  ++again.spec->attempt;
+  again.retries = call.retries < 0 ? -1 : call.retries - 1;
+  return again;
+}
+
+bool ActorSubmitter::Retry(const ActorId& id, const TaskId& call) {
+  const auto it = actors_.find(id);
+  if (it == actors_.end()) {
+    return false;
+  }
+  Actor& actor = it->second;
+  const auto entry = std::find_if(
+      actor.in_flight.begin(), actor.in_flight.end(),
+      [&](const Call& other) { return other.spec->task_id == call; });
+  if (entry == actor.in_flight.end() || entry->retries == 0) {
+    return false;
+  }
+  actor.queue.push_front(NextAttempt(*entry));
+  actor.in_flight.erase(entry);
+  Pump(actor);
+  return true;
+}
+
+Address ActorSubmitter::CancelInFlight(const ActorId& id, const TaskId& call) {
+  const auto it = actors_.find(id);
+  if (it == actors_.end()) {
+    return {};
+  }
+  for (Call& other : it->second.in_flight) {
+    if (other.spec->task_id == call) {
+      other.retries = 0;
+      return it->second.view == View::kAlive ? it->second.address : Address();
+    }
+  }
+  return {};
 }
 
 void ActorSubmitter::FailAll(Actor& actor) {

@@ -64,6 +64,10 @@ class ActorSubmitter {
   void OnWorkerLost(const WorkerId& worker);
   // Takes a call that was not sent yet out of the queue.
   CallPtr Remove(const ActorId& actor, const TaskId& call);
+  // A call that was sent is not sent again. Gives where it runs; nil if it is not on its way now.
+  Address CancelInFlight(const ActorId& actor, const TaskId& call);
+  // Sends a call again that has ended with an exception, if it may be. False if not.
+  bool Retry(const ActorId& actor, const TaskId& call);
   // The actor never came into being (its creation failed here, before the GCS knew of it).
   void Kill(const ActorId& actor, const ObjectValue& error);
 
@@ -97,6 +101,7 @@ class ActorSubmitter {
 
   void Pump(Actor& actor);
   void FailAll(Actor& actor);
+  static Call NextAttempt(const Call& call);
   void RetryOrFailInFlight(Actor& actor, const ActorId& id);
 
   Transport& transport_;

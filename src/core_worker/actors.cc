@@ -15,6 +15,8 @@ std::string DescribeActorDeath(const fb::ActorInfo& info) {
       return who + " has ended: all handles on it had gone" + because;
     case fb::ActorDeathCause::kOwnerDied:
       return who + " has ended with the process that created it" + because;
+    case fb::ActorDeathCause::kPlacementGroupRemoved:
+      return who + " has ended with its placement group" + because;
     case fb::ActorDeathCause::kExited: return who + " has left by itself" + because;
     case fb::ActorDeathCause::kJobFinished: return who + " has ended with its job" + because;
     case fb::ActorDeathCause::kUnschedulable: return who + " cannot be placed" + because;
@@ -51,8 +53,15 @@ Status CoreWorker::CreateActor(const TaskOptions& options, ActorCreationSpec cre
     const TaskId id = spec->task_id;
     PendingTask& task = AddPending(std::move(spec), options);
     ResolveDependencies(task);
-    if (const auto it = pending_.find(id); it != pending_.end() && it->second.unresolved == 0) {
-      OnResolved(id);
+    if (const auto it = pending_.find(id); it != pending_.end()) {
+      if (it->second.unresolved == 0) {
+        OnResolved(id);
+      } else {
+        // Its name is taken now, and others may ask for it; the arguments follow.
+        gcs_->RegisterActor(*it->second.spec, [this, actor, id](const Status& status) {
+          OnActorRegistered(actor, id, status);
+        });
+      }
     }
     ProcessDeferred();
   }
@@ -73,27 +82,29 @@ void CoreWorker::RegisterActor(const TaskId& creation) {
   PendingTask& task = pending_.at(creation);
   const ActorId actor = task.spec->creation->actor_id;
   gcs_->CreateActor(*task.spec, job_config_, [this, actor, creation](const Status& status) {
-    const MutexLock lock(mutex_);
-    const auto own = own_actors_.find(actor);
-    if (own == own_actors_.end()) {
-      return;
-    }
-    own->second->registered = true;
-    Settle(own->second->registration, status);
-    if (status.ok()) {
-      actor_submitter_.Follow(actor);
-      if (own->second->out_of_scope && !own->second->detached) {
-        gcs_->ActorOutOfScope(actor);
-      }
-    } else {
-      const auto pending = pending_.find(creation);
-      if (pending != pending_.end()) {
-        const std::shared_ptr<TaskSpec> spec = pending->second.spec;
-        FailTask(*spec, MakeErrorValue(status));
-      }
-    }
-    ProcessDeferred();
+    OnActorRegistered(actor, creation, status);
   });
+}
+
+void CoreWorker::OnActorRegistered(const ActorId& actor, const TaskId& creation,
+                                   const Status& status) {
+  const MutexLock lock(mutex_);
+  const auto own = own_actors_.find(actor);
+  if (own == own_actors_.end()) {
+    return;
+  }
+  Settle(own->second->registration, status);
+  if (status.ok()) {
+    const bool first = !std::exchange(own->second->registered, true);
+    actor_submitter_.Follow(actor);
+    if (first && own->second->out_of_scope && !own->second->detached) {
+      gcs_->ActorOutOfScope(actor);
+    }
+  } else if (const auto pending = pending_.find(creation); pending != pending_.end()) {
+    const std::shared_ptr<TaskSpec> spec = pending->second.spec;
+    FailTask(*spec, MakeErrorValue(status));
+  }
+  ProcessDeferred();
 }
 
 void CoreWorker::Settle(const std::shared_ptr<Registration>& registration, const Status& status) {
@@ -167,6 +178,9 @@ void CoreWorker::OnActorInfo(const fb::ActorInfo& info) {
       } else if (info.death_cause() == fb::ActorDeathCause::kUnschedulable) {
         update.error = MakeActorErrorValue(
             {StatusCode::kUnschedulable, DescribeActorDeath(info)}, update.actor_id);
+      } else if (info.death_cause() == fb::ActorDeathCause::kPlacementGroupRemoved) {
+        update.error = MakeActorErrorValue(
+            {StatusCode::kPlacementGroupRemoved, DescribeActorDeath(info)}, update.actor_id);
       } else {
         update.error = MakeActorErrorValue({StatusCode::kActorDied, DescribeActorDeath(info)},
                                            update.actor_id);
@@ -242,6 +256,11 @@ void CoreWorker::FailCall(const ActorSubmitter::CallPtr& call, const ObjectValue
     StoreReturn(call->ReturnId(i), {error, false, error.data->size()}, {});
   }
   FinishTask(call->task_id);
+}
+
+size_t CoreWorker::NumPendingCalls(const ActorId& actor) const {
+  const MutexLock lock(mutex_);
+  return actor_submitter_.num_pending(actor);
 }
 
 Status CoreWorker::KillActor(const ActorId& actor, bool no_restart) {

@@ -179,9 +179,7 @@ void CoreWorker::RegisterHandlers() {
   server_.HandleTable<fb::CancelTask>(
       Method::kCancelTask, [this](const ChannelPtr&, const fb::CancelTask& request,
                                   Responder responder) {
-        fb::CancelTaskReplyT reply;
-        reply.removed = executor_.Remove(TaskId::FromBytes(request.task_id()));
-        responder.Reply(reply);
+        HandleCancelTask(request, std::move(responder));
       });
   server_.HandleTable<fb::KillActor>(
       Method::kKillActor, [this](const ChannelPtr&, const fb::KillActor& request, Responder) {

@@ -34,6 +34,7 @@
 #include "core_worker/drainer.h"
 #include "core_worker/memory_store.h"
 #include "core_worker/options.h"
+#include "core_worker/placement_groups.h"
 #include "core_worker/reference_table.h"
 #include "core_worker/task_executor.h"
 #include "core_worker/task_submitter.h"
@@ -129,10 +130,30 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
                          std::vector<TaskArg> args, int32_t max_task_retries,
                          std::vector<ObjectId>* returns);
   Status KillActor(const ActorId& actor, bool no_restart);
+  // Cancels the task that makes the object, unless it has ended; `recursive`: and what it has submitted.
+  // A task is interrupted, or ended with its process (force); a call of an actor is asked to stop.
+  Status CancelTask(const ObjectId& object, bool force, bool recursive);
+  // The calls of this process to the actor that have not ended.
+  size_t NumPendingCalls(const ActorId& actor) const;
   Result<std::optional<NamedActor>> GetNamedActor(const std::string& name,
                                                   const std::string& name_space);
   Result<std::vector<std::pair<std::string, std::string>>> ListNamedActors(
       bool all_namespaces, const std::string& name_space);
+
+  // ---- placement groups (placement_groups.cc) ----
+  // Returns at once; waits for the GCS if the group has a name.
+  Status CreatePlacementGroup(const PlacementGroupSpec& spec, PlacementGroupId* id);
+  // *created: false if the time is over, or it never will be (any more).
+  Status WaitPlacementGroup(const PlacementGroupId& id, int64_t timeout_ms, bool* created);
+  // *ref becomes `value` once the group is created; holds one local reference.
+  Status PlacementGroupReady(const PlacementGroupId& id, ObjectValue value, ObjectId* ref);
+  void RemovePlacementGroup(const PlacementGroupId& id);
+  // By id, or (nil id) by name. None or one.
+  Status GetPlacementGroup(const PlacementGroupId& id, const std::string& name,
+                           const std::string& name_space, std::vector<PlacementGroupRecord>* found);
+  Status ListPlacementGroups(std::vector<PlacementGroupRecord>* found);
+  // Of the task that the calling thread runs, or of the actor that lives here.
+  SchedulingStrategy CurrentStrategy();
 
   // ---- GCS ----
   Result<bool> KvPut(const std::string& name_space, const std::string& key,
@@ -143,6 +164,15 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   Result<std::vector<std::string>> KvKeys(const std::string& name_space, const std::string& prefix);
   Result<std::vector<NodeRecord>> GetNodes();
   Result<std::string> GetJobConfig(const JobId& job);
+
+  // ---- executing: see TaskExecutor ----
+  bool TakeAsyncCall(TaskExecution* execution, std::shared_ptr<TaskContext>* context) {
+    return executor_.TakeAsyncCall(execution, context);
+  }
+  void FinishAsyncCall(const TaskId& task, TaskResult* result) {
+    executor_.FinishAsyncCall(task, result);
+  }
+  std::vector<TaskId> TakeCancelled() { return executor_.TakeCancelled(); }
 
   // ---- the life of the process ----
   int RunTaskLoop() { return executor_.Run(); }
@@ -182,6 +212,7 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
     std::string scheduling_key;
     int32_t retries_left = 0;
     size_t unresolved = 0;
+    bool cancelled = false;
     std::vector<ObjectId> held;  // references that the task keeps alive
   };
   // What the creator of a named actor waits for.
@@ -254,9 +285,14 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   void OnResolved(const TaskId& id) RAYC_REQUIRES(mutex_);
   void ProcessDeferred() RAYC_REQUIRES(mutex_);
   void OnTaskReply(const TaskPtr& task, uint64_t lease_id, Result<const fb::PushTaskReply*> reply);
+  // The task's own code raised one of the exceptions that the task is retried for.
+  static bool WantsRetry(const TaskSpec& spec, const fb::PushTaskReply& reply);
+  void UnregisterReturns(const fb::PushTaskReply& reply) RAYC_REQUIRES(mutex_);
   void CompleteTask(const TaskSpec& spec, const fb::PushTaskReply& reply) RAYC_REQUIRES(mutex_);
   bool MaybeRetry(const TaskId& id) RAYC_REQUIRES(mutex_);
   void FailTask(const TaskSpec& spec, const ObjectValue& error) RAYC_REQUIRES(mutex_);
+  void FailCancelled(const TaskSpec& spec) RAYC_REQUIRES(mutex_);
+  void CancelOwned(const TaskId& id, bool force, bool recursive) RAYC_REQUIRES(mutex_);
   void FailCreation(const TaskSpec& spec, const ObjectValue& error) RAYC_REQUIRES(mutex_);
   void DeleteReturns(const TaskSpec& spec) RAYC_REQUIRES(mutex_);
   void FinishTask(const TaskId& id) RAYC_REQUIRES(mutex_);
@@ -276,6 +312,7 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
 
   // ---- actors (actors.cc) ----
   void RegisterActor(const TaskId& creation) RAYC_REQUIRES(mutex_);
+  void OnActorRegistered(const ActorId& actor, const TaskId& creation, const Status& status);
   void OnActorInfo(const fb::ActorInfo& info) RAYC_REQUIRES(mutex_);
   void OnHandlesGone(const ActorId& actor) RAYC_REQUIRES(mutex_);
   void ForgetOwnActor(const ActorId& actor) RAYC_REQUIRES(mutex_);
@@ -287,8 +324,19 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   void FailCall(const ActorSubmitter::CallPtr& call, const ObjectValue& error) override
       RAYC_REQUIRES(mutex_);
 
+  // ---- placement groups (placement_groups.cc) ----
+  void SettleGroup(const std::shared_ptr<PlacementGroupWait>& wait, const Status& status);
+  std::shared_ptr<PlacementGroupWait> FollowGroup(const PlacementGroupId& id)
+      RAYC_REQUIRES(mutex_);
+  void ForgetGroup(const PlacementGroupId& id, const std::shared_ptr<PlacementGroupWait>& wait)
+      RAYC_REQUIRES(mutex_);
+  const SchedulingStrategy* FindCurrentStrategy() const RAYC_REQUIRES(mutex_);
+
   // ---- executing (execution.cc) ----
   void HandlePushTask(const fb::PushTask& request, rpc::Responder responder);
+  void HandleCancelTask(const fb::CancelTask& request, rpc::Responder responder);
+  void CancelChildren(const TaskId& parent, bool force) RAYC_REQUIRES(mutex_);
+  [[noreturn]] void ExitAtOnce(const std::string& detail);
   Status ResolveArguments(const TaskSpec& spec, std::vector<ObjectValue>* values);
   void SendTaskReply(const std::shared_ptr<const TaskSpec>& spec, rpc::Responder responder,
                      TaskResult* result, uint32_t duration_us);
@@ -320,6 +368,11 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   std::unordered_map<TaskId, PendingTask> pending_ RAYC_GUARDED_BY(mutex_);
   std::unordered_map<ActorId, std::unique_ptr<OwnActor>> own_actors_ RAYC_GUARDED_BY(mutex_);
   std::unordered_map<WorkerId, Peer> peers_ RAYC_GUARDED_BY(mutex_);
+  std::unordered_map<PlacementGroupId, std::shared_ptr<PlacementGroupWait>> group_waits_
+      RAYC_GUARDED_BY(mutex_);
+  // Of the actor that lives in this process, if there is one.
+  SchedulingStrategy own_strategy_ RAYC_GUARDED_BY(mutex_);
+  ActorId own_detached_actor_ RAYC_GUARDED_BY(mutex_);
   std::unordered_set<ObjectId> fetching_ RAYC_GUARDED_BY(mutex_);
   std::vector<ObjectId> plasma_deletes_ RAYC_GUARDED_BY(mutex_);
   std::unordered_set<std::shared_ptr<Counting>> counting_ RAYC_GUARDED_BY(mutex_);

@@ -1,4 +1,6 @@
 // CoreWorker as the executor of what others own: a task comes in, its result goes out.
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "core_worker/core_worker_internal.h"
@@ -28,8 +30,53 @@ void CoreWorker::HandlePushTask(const fb::PushTask& request, rpc::Responder resp
     if (job_config_.empty()) {
       job_config_ = task.job_config;
     }
+    if (task.spec->type == TaskType::kActorCreation) {
+      own_strategy_ = task.spec->strategy;
+      own_detached_actor_ =
+          task.spec->creation->is_detached ? task.spec->creation->actor_id : ActorId::Nil();
+    }
   }
   executor_.Enqueue(std::move(task));
+}
+
+void CoreWorker::HandleCancelTask(const fb::CancelTask& request, rpc::Responder responder) {
+  fb::CancelTaskReplyT reply;
+  const ObjectId object = ObjectId::FromBytes(request.object_id());
+  if (!object.IsNil()) {
+    const MutexLock lock(mutex_);
+    CancelOwned(object.Task(), request.force() && !object.Task().Actor().IsActor(),
+                request.recursive());
+    ProcessDeferred();
+    return;
+  }
+  const TaskId task = TaskId::FromBytes(request.task_id());
+  reply.removed = executor_.Remove(task);
+  responder.Reply(reply);
+  if (!reply.removed && executor_.IsRunning(task)) {
+    if (request.recursive()) {
+      const MutexLock lock(mutex_);
+      CancelChildren(task, request.force());
+      ProcessDeferred();
+    }
+    executor_.Interrupt(task, request.force());
+  }
+}
+
+void CoreWorker::CancelChildren(const TaskId& parent, bool force) {
+  std::vector<std::pair<TaskId, bool>> children;
+  for (const auto& [id, task] : pending_) {
+    if (task.spec->parent_task_id == parent) {
+      children.emplace_back(id, force && task.spec->type == TaskType::kNormal);
+    }
+  }
+  for (const auto& [id, with_force] : children) {
+    CancelOwned(id, with_force, true);
+  }
+}
+
+void CoreWorker::ExitAtOnce(const std::string& detail) {
+  AnnounceExit(1, detail);
+  _exit(1);
 }
 
 Status CoreWorker::ResolveArguments(const TaskSpec& spec, std::vector<ObjectValue>* values) {
@@ -110,6 +157,7 @@ void CoreWorker::SendTaskReply(const std::shared_ptr<const TaskSpec>& spec,
   reply.status = static_cast<uint8_t>(result->system_error.code());
   reply.message = result->system_error.message();
   reply.is_application_error = result->is_application_error;
+  reply.is_final_error = result->is_final_error;
   reply.worker_exiting = result->worker_exiting;
   reply.printed = result->printed;
   reply.duration_us = duration_us;

@@ -31,11 +31,15 @@ struct TaskExecution {
 struct TaskResult {
   std::vector<ReturnObject> returns;  // spec->num_returns of them
   bool is_application_error = false;
+  bool is_final_error = false;  // none of those that the task is retried for
   bool printed = false;         // something was written to stdout or stderr
   bool worker_exiting = false;  // the process leaves after this task
   int exit_code = 0;
   std::string exit_detail;
   Status system_error;  // the task could not be run at all
+  // From the constructor of an asyncio actor: an eventfd that is written to when calls wait, for
+  // the actor's event loop to take (CoreWorker::TakeAsyncCall).
+  int doorbell_fd = -1;
 };
 
 struct LanguageBridge {
@@ -43,6 +47,9 @@ struct LanguageBridge {
   void (*execute_task)(const TaskExecution& execution, TaskResult* result) = nullptr;
   // Runs the language's signal handlers; not OK (kInterrupted) if one raised.
   Status (*check_signals)() = nullptr;
+  // Makes the main thread run them soon, also out of a blocking system call. Any thread. A handler
+  // then asks CoreWorker::TakeInterrupt whether what runs is to be interrupted.
+  void (*interrupt_main)() = nullptr;
 };
 
 }  // namespace rayc::core_worker

@@ -10,6 +10,7 @@
 #include "common/ids.h"
 #include "common/logging.h"
 #include "common/resources.h"
+#include "common/scheduling_strategy.h"
 #include "core_worker/language_bridge.h"
 
 namespace rayc::core_worker {
@@ -39,7 +40,10 @@ struct TaskOptions {
   ResourceSet placement_resources;
   int32_t max_retries = 0;
   bool retry_exceptions = false;
+  std::string retry_exception_types;  // see TaskSpec
   std::string runtime_env;
+  SchedulingStrategy strategy;
+  bool inherits_group = false;  // goes into the caller's placement group if that captures children
   std::string concurrency_group;
   std::string scheduling_key;  // see Seal
   // After the last change: computes what each call would otherwise compute.
@@ -48,6 +52,7 @@ struct TaskOptions {
     spec.resources = resources;
     spec.placement_resources = placement_resources;
     spec.runtime_env = runtime_env;
+    spec.strategy = strategy;
     scheduling_key = spec.SchedulingKey();
   }
 };

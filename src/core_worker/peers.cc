@@ -2,6 +2,8 @@
 // The end of a connection is the death of the peer.
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "core_worker/core_worker_internal.h"
 
 namespace rayc::core_worker {
@@ -73,7 +75,9 @@ void CoreWorker::OnWorkerLost(const WorkerId& worker) {
     if (i > 0 || !lost.first_may_have_begun) {
       // It was sent ahead and had not begun: not a retry.
       const auto pending = pending_.find(task->task_id);
-      if (pending != pending_.end()) {
+      if (pending != pending_.end() && pending->second.cancelled) {
+        FailCancelled(*task);
+      } else if (pending != pending_.end()) {
         task_submitter_.Submit(pending->second.spec, pending->second.scheduling_key);
       }
       continue;
@@ -121,6 +125,10 @@ void CoreWorker::OnNodeLost(const std::string& why) {
   for (const auto& [id, task] : pending_) {
     tasks.push_back(id);
   }
+  // Creations last: the end of an actor would end its calls as well, for a lesser reason.
+  std::stable_partition(tasks.begin(), tasks.end(), [this](const TaskId& id) RAYC_NO_TSA {
+    return pending_.at(id).spec->type != TaskType::kActorCreation;
+  });
   for (const TaskId& id : tasks) {
     const auto it = pending_.find(id);
     if (it != pending_.end()) {

@@ -128,7 +128,9 @@ void TaskSubmitter::OnReply(uint64_t lease_id, const TaskId& task, bool not_star
   } else {
     held.in_flight.erase(entry);
     held.stalled = false;
-    key.average_us = key.average_us < 0 ? duration_us : 0.8 * key.average_us + 0.2 * duration_us;
+    if (duration_us > 0) {
+      key.average_us = key.average_us < 0 ? duration_us : 0.8 * key.average_us + 0.2 * duration_us;
+    }
   }
   held.idle_since_ms = clock_.NowMs();
   held.exiting = held.exiting || worker_exiting;

@@ -65,7 +65,8 @@ class TaskSubmitter {
   void OnLeaseGranted(Lease lease);
   // The request was refused: all tasks of its key that wait fail with the reason.
   void OnLeaseFailed(uint64_t lease_id, const Status& why);
-  // The worker has answered. not_started: the task goes back to the head of the queue.
+  // The worker has answered. not_started: the task goes back to the head of the queue. duration_us: of
+  // its run; 0 if it did not run, since it was cancelled.
   void OnReply(uint64_t lease_id, const TaskId& task, bool not_started, uint32_t duration_us,
                bool worker_exiting);
   // The connection to a leased worker is gone. Gives the tasks that were in flight, oldest first: only

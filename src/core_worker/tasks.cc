@@ -50,9 +50,18 @@ std::shared_ptr<TaskSpec> CoreWorker::MakeSpec(const TaskOptions& options, TaskT
   spec->num_returns = options.num_returns;
   spec->max_retries = options.max_retries;
   spec->retry_exceptions = options.retry_exceptions;
+  spec->retry_exception_types = options.retry_exception_types;
   spec->resources = options.resources;
   spec->placement_resources = options.placement_resources;
   spec->runtime_env = options.runtime_env;
+  spec->strategy = options.strategy;
+  if (options.inherits_group) {
+    const SchedulingStrategy* parent = FindCurrentStrategy();
+    if (parent->captures_children && parent->InGroup()) {
+      spec->strategy.group = parent->group;
+      spec->strategy.captures_children = true;
+    }
+  }
   spec->concurrency_group = options.concurrency_group;
   const TaskContext* context = TaskExecutor::Current();
   if (context != nullptr) {
@@ -68,7 +77,8 @@ std::shared_ptr<TaskSpec> CoreWorker::MakeSpec(const TaskOptions& options, TaskT
 CoreWorker::PendingTask& CoreWorker::AddPending(std::shared_ptr<TaskSpec> spec,
                                                 const TaskOptions& options) {
   PendingTask& task = pending_[spec->task_id];
-  task.scheduling_key = options.scheduling_key;
+  const bool inherited = options.inherits_group && spec->strategy.InGroup();
+  task.scheduling_key = inherited ? spec->SchedulingKey() : options.scheduling_key;
   task.retries_left = options.max_retries;
   const auto hold = [&](const ObjectRefInfo& ref) RAYC_REQUIRES(mutex_) {
     references_.AddSubmitted(ref);
@@ -207,6 +217,7 @@ void CoreWorker::RequestLease(uint64_t lease_id, const TaskSpec& first, uint32_t
   request.resources = rpc::ToMessage(first.resources);
   request.placement_resources = rpc::ToMessage(first.placement_resources);
   request.runtime_env = first.runtime_env;
+  request.strategy = rpc::ToMessage(first.strategy);
   request.backlog = backlog;
   request.requester = rpc::ToMessage(self_);
   raylet_->RequestLease(request, [this, lease_id](Result<const fb::RequestLeaseReply*> reply) {
@@ -313,15 +324,40 @@ void CoreWorker::OnTaskReply(const TaskPtr& task, uint64_t lease_id,
     if (answer.not_started()) {
       return;  // the actor is leaving: the GCS will say what becomes of its calls
     }
+    if (WantsRetry(*task, answer) && actor_submitter_.Retry(task->actor_id, task->task_id)) {
+      UnregisterReturns(answer);
+      ProcessDeferred();
+      return;
+    }
     actor_submitter_.OnReply(task->actor_id, task->task_id);
-  } else {
-    task_submitter_.OnReply(lease_id, task->task_id, answer.not_started(), answer.duration_us(),
-                            answer.worker_exiting());
+    CompleteTask(*task, answer);
+    ProcessDeferred();
+    return;
   }
+  const auto pending = pending_.find(task->task_id);
+  const bool is_cancelled = pending != pending_.end() && pending->second.cancelled;
+  // What was given back and is cancelled does not go into the queue again.
+  task_submitter_.OnReply(lease_id, task->task_id, answer.not_started() && !is_cancelled,
+                          answer.duration_us(), answer.worker_exiting());
   if (!answer.not_started()) {
     CompleteTask(*task, answer);
+  } else if (is_cancelled) {
+    FailCancelled(*task);
   }
   ProcessDeferred();
+}
+
+bool CoreWorker::WantsRetry(const TaskSpec& spec, const fb::PushTaskReply& reply) {
+  return reply.status() == 0 && reply.is_application_error() && spec.retry_exceptions &&
+         !reply.is_final_error();
+}
+
+void CoreWorker::UnregisterReturns(const fb::PushTaskReply& reply) {
+  if (reply.returns() != nullptr) {
+    for (const fb::TaskReturn* item : *reply.returns()) {
+      Unregister(NestedRefs(*item));
+    }
+  }
 }
 
 void CoreWorker::CompleteTask(const TaskSpec& spec, const fb::PushTaskReply& reply) {
@@ -330,17 +366,13 @@ void CoreWorker::CompleteTask(const TaskSpec& spec, const fb::PushTaskReply& rep
       return;
     }
     const Status status(static_cast<StatusCode>(reply.status()), rpc::FromString(reply.message()));
-    FailTask(spec, spec.type == TaskType::kActor ? MakeActorErrorValue(status, spec.actor_id)
-                                                 : MakeErrorValue(status));
+    FailTask(spec, spec.type == TaskType::kActor && status.code() != StatusCode::kCancelled
+                       ? MakeActorErrorValue(status, spec.actor_id)
+                       : MakeErrorValue(status));
     return;
   }
-  if (reply.is_application_error() && spec.retry_exceptions && spec.type == TaskType::kNormal &&
-      MaybeRetry(spec.task_id)) {
-    if (reply.returns() != nullptr) {
-      for (const fb::TaskReturn* item : *reply.returns()) {
-        Unregister(NestedRefs(*item));
-      }
-    }
+  if (WantsRetry(spec, reply) && spec.type == TaskType::kNormal && MaybeRetry(spec.task_id)) {
+    UnregisterReturns(reply);
     return;
   }
   if (reply.returns() == nullptr || reply.returns()->size() != spec.num_returns) {
@@ -384,7 +416,12 @@ void CoreWorker::OnTaskWorkerDied(const TaskPtr& task, Result<const fb::WorkerDe
       shutting_down_.load()) {
     return;
   }
-  if (!MaybeRetry(task->task_id)) {
+  if (death && (*death)->placement_group_removed()) {
+    DeleteReturns(*task);
+    FailTask(*task, MakeErrorValue({StatusCode::kPlacementGroupRemoved,
+                                    "task " + task->name + " was ended: " +
+                                        rpc::FromString((*death)->detail())}));
+  } else if (!MaybeRetry(task->task_id)) {
     DeleteReturns(*task);
     FailTask(*task, MakeErrorValue({StatusCode::kWorkerCrashed, DescribeDeath(*task, death)}));
   }
@@ -404,6 +441,68 @@ void CoreWorker::FailTask(const TaskSpec& spec, const ObjectValue& error) {
   FinishTask(spec.task_id);
 }
 
+void CoreWorker::FailCancelled(const TaskSpec& spec) {
+  FailTask(spec, MakeErrorValue({StatusCode::kCancelled, spec.name + " was cancelled before it ran"}));
+}
+
+// ---- cancellation ----------------------------------------------------------------------------
+
+Status CoreWorker::CancelTask(const ObjectId& object, bool force, bool recursive) {
+  if (object.Index() >= ObjectId::kPutIndexBase || object.IsActorHandle()) {
+    return Status::Ok();  // no task makes it
+  }
+  if (force && object.Task().Actor().IsActor()) {
+    return Status::InvalidArgument(
+        "force=True is not possible for the call of an actor: it would end the actor with all its "
+        "other calls. Use rayc.kill() for that, or force=False");
+  }
+  const MutexLock lock(mutex_);
+  if (!references_.Has(object)) {
+    return CheckKnown(object);
+  }
+  const Address owner = references_.OwnerOf(object);
+  if (owner == self_) {
+    CancelOwned(object.Task(), force, recursive);
+  } else if (auto peer = GetPeer(owner)) {
+    (*peer)->client->CancelAtOwner(object, force, recursive);
+  }
+  ProcessDeferred();
+  return Status::Ok();
+}
+
+void CoreWorker::CancelOwned(const TaskId& id, bool force, bool recursive) {
+  const auto it = pending_.find(id);
+  if (it == pending_.end() || it->second.spec->type == TaskType::kActorCreation) {
+    return;
+  }
+  PendingTask& task = it->second;
+  task.cancelled = true;
+  task.retries_left = 0;
+  const std::shared_ptr<TaskSpec> spec = task.spec;
+  Address worker;
+  if (spec->type == TaskType::kActor) {
+    if (actor_submitter_.Remove(spec->actor_id, id) != nullptr) {
+      FailCancelled(*spec);
+      return;
+    }
+    worker = actor_submitter_.CancelInFlight(spec->actor_id, id);
+  } else {
+    if (task.unresolved > 0 || task_submitter_.Remove(id)) {
+      FailCancelled(*spec);
+      return;
+    }
+    if (const Lease* lease = task_submitter_.FindInFlight(id)) {
+      worker = lease->worker;
+    }
+  }
+  if (worker.IsNil()) {
+    return;  // its worker is gone, and what becomes of it is about to be known
+  }
+  if (auto peer = GetPeer(worker)) {
+    (*peer)->client->CancelTask(id, force, recursive, [](const Result<bool>&) {});
+  }
+}
+
 void CoreWorker::FailCreation(const TaskSpec& spec, const ObjectValue& error) {
   const ActorId actor = spec.creation->actor_id;
   const std::string text(error.data->View());
@@ -414,6 +513,9 @@ void CoreWorker::FailCreation(const TaskSpec& spec, const ObjectValue& error) {
                                : text;
   const auto own = own_actors_.find(actor);
   const auto registration = own == own_actors_.end() ? nullptr : own->second->registration;
+  if (own != own_actors_.end() && own->second->registered) {
+    gcs_->ActorOutOfScope(actor);  // it waits there for arguments that will never come
+  }
   // The actor's calls fail, and with the last of them its last handle may go.
   actor_submitter_.Kill(
       actor, kind == kTaskErrorTag || kind == kActorInitErrorTag

@@ -122,6 +122,9 @@ void ActorManager::OnOutcome(const ActorId& id, uint32_t incarnation, CreationOu
     case CreationOutcome::Kind::kUnschedulable:
       End(*record, fb::ActorDeathCause::kUnschedulable, outcome.detail);
       return;
+    case CreationOutcome::Kind::kGroupRemoved:
+      End(*record, fb::ActorDeathCause::kPlacementGroupRemoved, outcome.detail);
+      return;
     case CreationOutcome::Kind::kFailed:
       End(*record, fb::ActorDeathCause::kCreationFailed, outcome.detail);
       return;
@@ -137,6 +140,8 @@ void ActorManager::OnWorkerGone(Record& record, const WorkerExit& exit) {
   }
   if (record.is_stopping) {
     End(record, fb::ActorDeathCause::kOutOfScope, "");
+  } else if (exit.group_removed) {
+    End(record, fb::ActorDeathCause::kPlacementGroupRemoved, exit.detail);
   } else if (exit.intended) {
     End(record, fb::ActorDeathCause::kExited, exit.detail);
   } else if (MayRestart(record)) {
@@ -170,6 +175,9 @@ void ActorManager::Restart(Record& record, const std::string& why) {
   record.info.num_restarts += 1;
   record.info.incarnation += 1;
   record.info.death_detail = why;
+  auto again = std::make_shared<TaskSpec>(*record.spec);
+  again->attempt = record.info.num_restarts;
+  record.spec = std::move(again);
   Fire(record, ActorEvent::kRestart);
   Schedule(record, delay_ms);
 }

@@ -7,6 +7,7 @@
 //                          DEAD kExited if it had said so; DEAD kOutOfScope if it was stopping
 //   constructor raised     DEAD kCreationFailed, with the error
 //   no node can hold it    DEAD kUnschedulable
+//   its group is removed   DEAD kPlacementGroupRemoved
 //   owner process ended    DEAD kOwnerDied, and its worker is killed; not if it is detached, and
 //                          past DEPENDENCIES_UNREADY
 //   job ended              DEAD kJobFinished, likewise

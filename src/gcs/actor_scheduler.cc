@@ -53,9 +53,38 @@ void LeasingActorScheduler::Schedule(CreationRequest request, Callback callback)
       });
 }
 
+std::optional<NodeId> LeasingActorScheduler::PickNode(const TaskSpec& spec, bool* refused) const {
+  const SchedulingStrategy& strategy = spec.strategy;
+  if (strategy.InGroup() && group_places_) {
+    if (const auto node = group_places_(strategy)) {
+      return node;
+    }
+    // Any raylet waits until the group is placed, or removed.
+  }
+  if (!strategy.node_text.empty()) {
+    const NodeRecord* wanted = nodes_.Find(strategy.node);
+    if (wanted != nullptr && wanted->is_alive) {
+      return strategy.node;
+    }
+    if (!strategy.node_is_soft) {
+      *refused = true;
+      return std::nullopt;
+    }
+  }
+  return nodes_.Pick(spec.resources, spec.placement_resources);
+}
+
 void LeasingActorScheduler::Start(Attempt& attempt) {
   const TaskSpec& spec = *attempt.request.spec;
-  const auto node = nodes_.Pick(spec.resources, spec.placement_resources);
+  bool refused = false;
+  const auto node = PickNode(spec, &refused);
+  if (refused) {
+    CreationOutcome outcome;
+    outcome.kind = CreationOutcome::Kind::kUnschedulable;
+    outcome.detail = "no living node of this cluster is one " + spec.strategy.node_text;
+    Finish(attempt, std::move(outcome));
+    return;
+  }
   if (!node) {
     attempt.stage = Stage::kWaiting;  // until OnNodeAdded
     return;
@@ -75,6 +104,7 @@ void LeasingActorScheduler::Start(Attempt& attempt) {
   request.resources = rpc::ToMessage(spec.resources);
   request.placement_resources = rpc::ToMessage(spec.placement_resources);
   request.runtime_env = spec.runtime_env;
+  request.strategy = rpc::ToMessage(spec.strategy);
   request.is_actor = true;
   request.actor_id = rpc::IdBytes(attempt.request.actor_id);
   request.requester = rpc::ToMessage(Address());
@@ -141,8 +171,15 @@ void LeasingActorScheduler::OnLeaseReply(const ActorId& actor, uint64_t serial, 
     return;
   }
   CreationOutcome outcome;
-  outcome.kind = error.code() == StatusCode::kUnschedulable ? CreationOutcome::Kind::kUnschedulable
-                                                            : CreationOutcome::Kind::kFailed;
+  switch (error.code()) {
+    case StatusCode::kUnschedulable:
+      outcome.kind = CreationOutcome::Kind::kUnschedulable;
+      break;
+    case StatusCode::kPlacementGroupRemoved:
+      outcome.kind = CreationOutcome::Kind::kGroupRemoved;
+      break;
+    default: outcome.kind = CreationOutcome::Kind::kFailed;
+  }
   outcome.detail = error.message();
   Finish(*attempt, std::move(outcome));
 }

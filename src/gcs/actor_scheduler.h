@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -35,6 +36,7 @@ struct CreationOutcome {
     kCreated,            // worker, pid
     kConstructorRaised,  // error_data, error_metadata
     kUnschedulable,      // detail: no node can ever hold it
+    kGroupRemoved,       // detail: its placement group is gone
     kFailed,             // detail: not created, and trying again would not help
     kWorkerLost,         // exit: the worker ended before the constructor had
   };
@@ -76,6 +78,10 @@ class LeasingActorScheduler final : public ActorScheduler {
   LeasingActorScheduler& operator=(const LeasingActorScheduler&) = delete;
   ~LeasingActorScheduler() override;
 
+  // Set once: the node of a bundle; nothing if it is not placed.
+  using GroupPlaces = std::function<std::optional<NodeId>(const SchedulingStrategy&)>;
+  void PlaceInGroups(GroupPlaces places) { group_places_ = std::move(places); }
+
   void Schedule(CreationRequest request, Callback callback) override;
   void Cancel(const ActorId& actor, const std::string& reason) override;
   void KillWorker(const Address& worker, const std::string& reason) override;
@@ -110,6 +116,8 @@ class LeasingActorScheduler final : public ActorScheduler {
   Attempt* Find(const ActorId& actor, uint64_t serial);
   std::shared_ptr<rpc::RayletClient> RayletOf(const NodeId& node);
   void Start(Attempt& attempt);
+  // Nothing: no node lives, or (*refused) the one that it must be on does not.
+  std::optional<NodeId> PickNode(const TaskSpec& spec, bool* refused) const;
   void WaitForNode(Attempt& attempt);
   void OnLeaseReply(const ActorId& actor, uint64_t serial, const NodeId& node, uint64_t lease_id,
                     const Result<const fb::RequestLeaseReply*>& reply);
@@ -124,6 +132,7 @@ class LeasingActorScheduler final : public ActorScheduler {
   NodeManager& nodes_;
   ClientPool& clients_;
   Timers& timers_;
+  GroupPlaces group_places_;
   std::unordered_map<ActorId, Attempt> attempts_;
   uint64_t next_serial_ = 1;
   uint64_t next_lease_id_ = 1;

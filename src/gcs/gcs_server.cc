@@ -15,6 +15,8 @@
 #include "gcs/kv_store.h"
 #include "gcs/node_manager.h"
 #include "gcs/node_service.h"
+#include "gcs/placement_group_manager.h"
+#include "gcs/placement_group_service.h"
 #include "gcs/publisher.h"
 #include "gcs/table_store.h"
 #include "gcs/timers.h"
@@ -38,6 +40,7 @@ struct GcsServer::Parts {
   JobManager jobs;
   NodeManager nodes;
   WireClientPool clients;
+  PlacementGroupManager groups;
   LeasingActorScheduler scheduler;
   Publisher publisher;
   ActorManager actors;
@@ -52,21 +55,35 @@ GcsServer::Parts::Parts(EventLoop& loop, GcsServerOptions given)
       kv(store, timers),
       jobs(kv, timers),
       clients(loop, self_id),
+      groups(nodes, clients, timers, clock, options.fail_infeasible),
       scheduler(nodes, clients, timers),
       actors(scheduler, publisher, clock),
       server(loop, self_id, "gcs") {
-  jobs.OnFinished([this](const JobId& job) { actors.OnJobFinished(job); });
+  scheduler.PlaceInGroups(
+      [this](const SchedulingStrategy& strategy) { return groups.NodeOf(strategy); });
+  jobs.OnFinished([this](const JobId& job) {
+    actors.OnJobFinished(job);
+    groups.OnJobFinished(job);
+  });
   jobs.InUse([this](const JobId& job) { return actors.HasLivingActors(job); });
-  actors.OnDead([this](const ActorInfo& info) { jobs.OnLessUsed(info.job_id); });
-  nodes.OnAdded([this](const NodeRecord& /*node*/) { scheduler.OnNodeAdded(); });
+  actors.OnDead([this](const ActorInfo& info) {
+    jobs.OnLessUsed(info.job_id);
+    groups.OnActorDead(info.actor_id);
+  });
+  nodes.OnAdded([this](const NodeRecord& /*node*/) {
+    groups.OnNodeAdded();
+    scheduler.OnNodeAdded();
+  });
   nodes.OnDead([this](const NodeRecord& node) {
     scheduler.OnNodeDead(node.node_id);
     actors.OnNodeDeath(node.node_id, node.death_reason);
+    groups.OnNodeDead(node.node_id);
   });
   AddKvService(server, kv);
   AddJobService(server, jobs,
                 ClusterInfo{ClusterId::FromRandom(), options.session_dir, options.session_name});
   AddNodeService(server, nodes);
+  AddPlacementGroupService(server, groups);
   AddActorService(server, actors, publisher, jobs, [this](const WorkerExit& exit, bool is_driver) {
     OnWorkerDeath(exit, is_driver);
   });
@@ -127,6 +144,7 @@ Status GcsServer::Start() { return parts_->server.Listen(parts_->options.socket_
 void GcsServer::Shutdown() {
   // First no attempt can go on, then no message can come.
   parts_->scheduler.Shutdown();
+  parts_->groups.Shutdown();
   parts_->server.Shutdown();
   parts_->clients.Shutdown();
 }

@@ -15,6 +15,8 @@ struct GcsServerOptions {
   std::string socket_path;
   std::string session_dir;   // told to drivers
   std::string session_name;  // likewise
+  // No node can join after the first: what no node can hold fails at once.
+  bool fail_infeasible = false;
 };
 
 class GcsServer {

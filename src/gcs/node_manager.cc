@@ -18,6 +18,7 @@ Status NodeManager::Register(NodeRecord node, const rpc::ChannelPtr& connection)
   RAYC_LOG(kInfo) << "node " << id << " joins with " << node.total.ToString();
   node.is_alive = true;
   node.available = node.total;
+  node.shown_total = node.total;
   it->second = Entry{std::move(node), connection};
   if (on_added_) {
     on_added_(it->second.record);
@@ -25,9 +26,10 @@ Status NodeManager::Register(NodeRecord node, const rpc::ChannelPtr& connection)
   return Status::Ok();
 }
 
-void NodeManager::Report(const NodeId& id, ResourceSet available) {
+void NodeManager::Report(const NodeId& id, ResourceSet totals, ResourceSet available) {
   const auto it = nodes_.find(id);
   if (it != nodes_.end() && it->second.record.is_alive) {
+    it->second.record.shown_total = std::move(totals);
     it->second.record.available = std::move(available);
   }
 }

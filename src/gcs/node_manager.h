@@ -24,6 +24,7 @@ struct NodeRecord {
   std::string plasma_socket;
   bool is_head = false;
   ResourceSet total;
+  ResourceSet shown_total;  // and the names of placement groups' bundles, as it reports them
   ResourceSet available;
   bool is_alive = true;
   std::string death_reason;
@@ -40,7 +41,7 @@ class NodeManager {
 
   // The node lives as long as `connection`.
   Status Register(NodeRecord node, const rpc::ChannelPtr& connection);
-  void Report(const NodeId& id, ResourceSet available);
+  void Report(const NodeId& id, ResourceSet totals, ResourceSet available);
   void OnDisconnect(const rpc::ChannelPtr& connection);
 
   const NodeRecord* Find(const NodeId& id) const;

@@ -30,7 +30,7 @@ std::unique_ptr<fb::NodeInfoT> ToMessage(const NodeRecord& node) {
   info->plasma_socket = node.plasma_socket;
   info->is_alive = node.is_alive;
   info->is_head = node.is_head;
-  info->resources = rpc::ToMessage(node.total);
+  info->resources = rpc::ToMessage(node.shown_total);
   info->available = rpc::ToMessage(node.available);
   info->death_reason = node.death_reason;
   return info;
@@ -53,7 +53,8 @@ void AddNodeService(rpc::Server& server, NodeManager& nodes) {
       Method::kReportResources,
       [&nodes](const rpc::ChannelPtr& /*channel*/, const fb::ReportResources& report,
                const rpc::Responder& /*one way*/) {
-        nodes.Report(NodeId::FromBytes(report.node_id()), rpc::FromMessage(report.available()));
+        nodes.Report(NodeId::FromBytes(report.node_id()), rpc::FromMessage(report.totals()),
+                     rpc::FromMessage(report.available()));
       });
   server.HandleTable<fb::GetNodes>(
       Method::kGetNodes, [&nodes](const rpc::ChannelPtr& /*channel*/,

@@ -20,6 +20,7 @@ WorkerExit FromMessage(const fb::WorkerDeath& message) {
   exit.worker_id = WorkerId::FromBytes(message.worker_id());
   exit.pid = message.pid();
   exit.intended = message.intended();
+  exit.group_removed = message.placement_group_removed();
   exit.detail = rpc::FromString(message.detail());
   exit.stderr_tail = rpc::FromString(message.stderr_tail());
   return exit;

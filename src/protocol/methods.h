@@ -25,6 +25,9 @@ enum class Method : uint16_t {
   kAnnounceExit = 108,  // one way
   kKillWorker = 109,    // one way
   kShutdownNode = 110,
+  kPrepareBundles = 111,
+  kCommitBundles = 112,  // one way
+  kReturnBundles = 113,  // one way
 
   // to the GCS
   kKvPut = 200,
@@ -45,6 +48,11 @@ enum class Method : uint16_t {
   kReportWorkerDeath = 215,  // one way
   kSubscribeActor = 216,
   kUnsubscribeActor = 217,  // one way
+  kCreatePlacementGroup = 220,
+  kWaitPlacementGroup = 221,
+  kRemovePlacementGroup = 222,  // one way
+  kGetPlacementGroup = 223,
+  kListPlacementGroups = 224,
 
   // to a CoreWorker
   kPushTask = 300,

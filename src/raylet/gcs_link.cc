@@ -33,18 +33,24 @@ void GcsLink::Lost(const Status& why) {
   }
 }
 
-void GcsLink::ReportResourcesSoon(std::function<ResourceSet()> available) {
+void GcsLink::ReportResourcesSoon(std::function<Resources()> resources) {
   if (report_timer_ != 0 || client_ == nullptr) {
     return;
   }
-  report_timer_ = loop_.RunAfter(kReportEveryMs, [this, available = std::move(available)] {
+  report_timer_ = loop_.RunAfter(kReportEveryMs, [this, resources = std::move(resources)] {
     report_timer_ = 0;
-    ResourceSet now = available();
+    Resources now = resources();
     if (client_ != nullptr && reported_ != now) {
-      client_->ReportResources(node_id_, now);
+      client_->ReportResources(node_id_, now.totals, now.available);
       reported_ = std::move(now);
     }
   });
+}
+
+void GcsLink::WaitPlacementGroup(const PlacementGroupId& group, rpc::StatusCallback callback) {
+  if (client_ != nullptr) {
+    client_->WaitPlacementGroup(group, std::move(callback));
+  }
 }
 
 void GcsLink::ReportWorkerDeath(const fb::ReportWorkerDeathT& report) {

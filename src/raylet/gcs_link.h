@@ -23,8 +23,15 @@ class GcsLink {
   ~GcsLink();
 
   Status Connect(const std::string& socket, const fb::RegisterNodeT& node);
-  // `available` is read when the report is sent: at most every kReportEveryMs.
-  void ReportResourcesSoon(std::function<ResourceSet()> available);
+  struct Resources {
+    ResourceSet totals;
+    ResourceSet available;
+    friend bool operator==(const Resources& a, const Resources& b) = default;
+  };
+  // `resources` are read when the report is sent: at most every kReportEveryMs.
+  void ReportResourcesSoon(std::function<Resources()> resources);
+  // The callback gets OK once the group is created, or why it never will be.
+  void WaitPlacementGroup(const PlacementGroupId& group, rpc::StatusCallback callback);
   void ReportWorkerDeath(const fb::ReportWorkerDeathT& report);
   // No report and no event from now on.
   void Detach();
@@ -39,7 +46,7 @@ class GcsLink {
   std::function<void(const Status&)> on_lost_;
   std::unique_ptr<rpc::WireGcsClient> client_;
   EventLoop::TimerId report_timer_ = 0;  // 0: none runs
-  std::optional<ResourceSet> reported_;
+  std::optional<Resources> reported_;
 };
 
 }  // namespace rayc::raylet

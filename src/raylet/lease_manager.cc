@@ -17,7 +17,23 @@ constexpr int64_t kReserveBreakMs = 500;
 std::string ClassKey(const LeaseRequest& request) {
   return std::to_string(request.key.client) + '|' + request.job_id.Hex() + '|' +
          (request.is_actor ? 'a' : 't') + '|' + request.resources.ToString() + '|' +
-         request.placement.ToString() + '|' + request.runtime_env;
+         request.placement.ToString() + '|' + request.runtime_env + request.strategy.Key();
+}
+
+std::string ClassKey(const BundleRequest& request) { return 'b' + request.group.Hex(); }
+
+// What must be free for it: for messages, and to compare.
+ResourceSet Needed(const LeaseRequest& request) {
+  ResourceSet needed = request.resources;
+  for (const auto& [name, amount] : request.placement.amounts()) {
+    needed.Set(name, std::max(needed.Get(name), amount));
+  }
+  return needed;
+}
+
+Status GroupRemoved(const PlacementGroupId& group) {
+  return {StatusCode::kPlacementGroupRemoved,
+          "the placement group " + group.Hex() + " was removed"};
 }
 
 WorkerNeed NeedOf(const LeaseRequest& request) {
@@ -48,38 +64,197 @@ void LeaseManager::Request(LeaseRequest request) {
     actions_.Reject(key, *closed_);
     return;
   }
-  if (queued_.count(key) > 0 || granted_.count(key) > 0) {
+  if (IsKnown(key)) {
     actions_.Reject(key, Status::InvalidArgument("lease " + std::to_string(key.lease_id) +
                                                  " was asked for twice"));
     return;
   }
-  ResourceSet needed = request.resources;
-  for (const auto& [name, amount] : request.placement.amounts()) {
-    needed.Set(name, std::max(needed.Get(name), amount));
-  }
-  if (std::string malformed = scheduling::DescribeMalformed(needed); !malformed.empty()) {
-    actions_.Reject(key, Status(StatusCode::kUnschedulable, std::move(malformed)));
+  bool is_feasible = true;
+  if (const Status status = CheckLease(request, &is_feasible); !status.ok()) {
+    actions_.Reject(key, status);
     return;
   }
-  const bool is_feasible = resources_.totals().Covers(needed);
-  if (!is_feasible) {
-    const std::string why = scheduling::DescribeInfeasible(resources_.totals(), needed);
+  std::string class_key = ClassKey(request);
+  Enqueue(std::move(class_key), Waiting{std::move(request), std::nullopt}, is_feasible);
+}
+
+Status LeaseManager::CheckLease(const LeaseRequest& request, bool* is_feasible) const {
+  const SchedulingStrategy& strategy = request.strategy;
+  if (!strategy.node_text.empty() && !strategy.node_is_soft &&
+      strategy.node != options_.node_id) {
+    return {StatusCode::kUnschedulable,
+            "no living node of this cluster is one " + strategy.node_text};
+  }
+  const ResourceSet needed = Needed(request);
+  if (std::string malformed = scheduling::DescribeMalformed(needed); !malformed.empty()) {
+    return {StatusCode::kUnschedulable, std::move(malformed)};
+  }
+  const scheduling::BundleTarget target = request.target();
+  if (target.InGroup()) {
+    if (resources_.IsUsable(target.group) &&
+        !resources_.IsFeasible(target, request.resources, request.placement)) {
+      return {StatusCode::kUnschedulable,
+              "the bundle of its placement group cannot hold this request (" +
+                  resources_.TotalsOf(target).DescribeShortfall(needed) + ")"};
+    }
+    return Status::Ok();
+  }
+  *is_feasible = resources_.outside().totals().Covers(needed);
+  if (!*is_feasible) {
+    const std::string why = scheduling::DescribeInfeasible(resources_.outside().totals(), needed);
     if (options_.fail_infeasible) {
-      actions_.Reject(key, Status(StatusCode::kUnschedulable, why));
-      return;
+      return {StatusCode::kUnschedulable, why};
     }
     RAYC_LOG(kWarning) << request.name << " waits: " << why;
+  } else if (strategy.fails_if_busy &&
+             !resources_.CanAllocate(target, request.resources, request.placement)) {
+    return {StatusCode::kUnschedulable,
+            "the node " + strategy.node_text + " has not enough free at the moment (" +
+                resources_.outside().available().DescribeShortfall(needed) + ")"};
   }
-  std::string class_key = ClassKey(request);
+  return Status::Ok();
+}
+
+void LeaseManager::Enqueue(std::string class_key, Waiting request, bool is_feasible) {
+  const LeaseKey key = request.bundles ? request.bundles->key : request.lease.key;
+  const PlacementGroupId group = request.lease.strategy.group;
   ClassQueue& queue = classes_[class_key];
   if (queue.requests.empty()) {
     queue.class_key = class_key;
     queue.turn = next_turn_++;
     queue.is_feasible = is_feasible;
+    queue.group = group;
+    queue.awaits_group = !group.IsNil() && !resources_.IsUsable(group);
   }
+  const bool ask = queue.awaits_group && queue.requests.empty();
   queued_.emplace(key, std::move(class_key));
   queue.requests.push_back(std::move(request));
+  if (ask) {
+    actions_.AskGroup(group);
+  }
   Schedule();
+}
+
+bool LeaseManager::IsKnown(const LeaseKey& key) const {
+  return queued_.count(key) > 0 || granted_.count(key) > 0;
+}
+
+// ---- bundles ----
+
+void LeaseManager::RequestBundles(BundleRequest request) {
+  const LeaseKey key = request.key;
+  if (closed_) {
+    actions_.Reject(key, *closed_);
+    return;
+  }
+  std::string class_key = ClassKey(request);
+  if (IsKnown(key) || resources_.Has(request.group) || classes_.count(class_key) > 0) {
+    actions_.Reject(key, Status::InvalidArgument("these bundles were asked for twice"));
+    return;
+  }
+  const ResourceSet sum = scheduling::SumOf(request.bundles);
+  if (request.bundles.empty() || !resources_.CouldReserve(request.bundles)) {
+    actions_.Reject(key, Status(StatusCode::kUnschedulable,
+                                scheduling::DescribeInfeasible(resources_.outside().totals(), sum)));
+    return;
+  }
+  if (!request.wait && !resources_.CanReserve(request.bundles)) {
+    actions_.Reject(key, Status::TimedOut("not free now"));
+    return;
+  }
+  LeaseRequest as_lease;  // what it needs, for all that compares requests
+  as_lease.key = key;
+  as_lease.resources = sum;
+  as_lease.placement = sum;
+  Enqueue(std::move(class_key), Waiting{std::move(as_lease), std::move(request)}, true);
+}
+
+void LeaseManager::CommitBundles(const PlacementGroupId& group) {
+  resources_.MakeUsable(group);
+  GroupIsHere(group);
+  Schedule();
+}
+
+void LeaseManager::GroupIsHere(const PlacementGroupId& group) {
+  if (!resources_.IsUsable(group)) {
+    return;
+  }
+  // Those that waited for it, and do not fit.
+  std::vector<std::pair<LeaseKey, Status>> rejected;
+  for (auto& [class_key, queue] : classes_) {
+    if (!queue.awaits_group || queue.group != group) {
+      continue;
+    }
+    queue.awaits_group = false;
+    for (const Waiting& waiting : queue.requests) {
+      bool is_feasible = true;
+      if (Status status = CheckLease(waiting.lease, &is_feasible); !status.ok()) {
+        rejected.emplace_back(waiting.lease.key, std::move(status));
+      }
+    }
+  }
+  for (const auto& [key, why] : rejected) {
+    RejectQueued(why, [&](const Waiting& waiting) { return waiting.lease.key == key; });
+  }
+}
+
+void LeaseManager::ReturnBundles(const PlacementGroupId& group, const std::string& reason) {
+  RejectQueued(Status(StatusCode::kCancelled, reason), [&](const Waiting& waiting) {
+    return waiting.bundles && waiting.bundles->group == group;
+  });
+  std::vector<Lease> ended;
+  if (resources_.Has(group)) {
+    std::erase_if(granted_, [&](auto& entry) {
+      if (entry.second.holding.bundle.group != group) {
+        return false;
+      }
+      ended.push_back(std::move(entry.second));
+      return true;
+    });
+    resources_.Return(group);
+    actions_.AvailableChanged();
+  }
+  RejectQueued(GroupRemoved(group), [&](const Waiting& waiting) {
+    return waiting.lease.strategy.group == group;
+  });
+  for (const Lease& lease : ended) {
+    by_worker_.erase(lease.worker);
+    actions_.KillWorkerOfGroup(lease.worker, reason);
+  }
+  Schedule();
+}
+
+void LeaseManager::GroupSettled(const PlacementGroupId& group, const Status& status) {
+  if (status.ok() && resources_.Has(group)) {
+    return;
+  }
+  const Status why = status.ok() ? Status(StatusCode::kUnschedulable,
+                                          "the bundles of placement group " + group.Hex() +
+                                              " lie on other nodes")
+                                 : status;
+  RejectQueued(why, [&](const Waiting& waiting) { return waiting.lease.strategy.group == group; });
+  Schedule();
+}
+
+template <typename Matches>
+void LeaseManager::RejectQueued(const Status& why, Matches matches) {
+  std::vector<LeaseKey> rejected;
+  for (auto& [class_key, queue] : classes_) {
+    std::erase_if(queue.requests, [&](const Waiting& waiting) {
+      if (!matches(waiting)) {
+        return false;
+      }
+      rejected.push_back(waiting.lease.key);
+      return true;
+    });
+  }
+  for (const LeaseKey& key : rejected) {
+    queued_.erase(key);
+  }
+  EraseEmptyQueues();
+  for (const LeaseKey& key : rejected) {
+    actions_.Reject(key, why);
+  }
 }
 
 void LeaseManager::Cancel(const LeaseKey& key) {
@@ -87,8 +262,8 @@ void LeaseManager::Cancel(const LeaseKey& key) {
   if (it == queued_.end()) {
     return;
   }
-  std::deque<LeaseRequest>& requests = classes_[it->second].requests;
-  std::erase_if(requests, [&](const LeaseRequest& request) { return request.key == key; });
+  std::deque<Waiting>& requests = classes_[it->second].requests;
+  std::erase_if(requests, [&](const Waiting& waiting) { return waiting.lease.key == key; });
   queued_.erase(it);
   actions_.Reject(key, Status(StatusCode::kCancelled, "the request for a worker was cancelled"));
   Schedule();
@@ -111,7 +286,7 @@ void LeaseManager::ClientGone(ClientId client) {
   const auto of_client = [client](const auto& entry) { return entry.first.client == client; };
   for (auto& [key, queue] : classes_) {
     std::erase_if(queue.requests,
-                  [&](const LeaseRequest& request) { return request.key.client == client; });
+                  [&](const Waiting& waiting) { return waiting.lease.key.client == client; });
   }
   std::vector<LeaseKey> rejected;
   for (const auto& [key, class_key] : queued_) {
@@ -159,10 +334,10 @@ void LeaseManager::Blocked(const WorkerId& worker) {
     return;
   }
   Lease& lease = granted_.at(it->second);
-  if (lease.request.is_actor || lease.allocation.cpu_lent) {
+  if (lease.request.is_actor || lease.holding.allocation.cpu_lent) {
     return;
   }
-  resources_.LendCpu(lease.allocation);
+  resources_.LendCpu(lease.holding);
   actions_.AvailableChanged();
   Schedule();
 }
@@ -173,8 +348,8 @@ void LeaseManager::Unblocked(const WorkerId& worker) {
     return;
   }
   Lease& lease = granted_.at(it->second);
-  if (lease.allocation.cpu_lent) {
-    resources_.TakeBackCpu(lease.allocation);
+  if (lease.holding.allocation.cpu_lent) {
+    resources_.TakeBackCpu(lease.holding);
     actions_.AvailableChanged();
   }
 }
@@ -189,15 +364,27 @@ void LeaseManager::Close(const Status& why) {
 
 void LeaseManager::Release(const Lease& lease) {
   by_worker_.erase(lease.worker);
-  resources_.Release(lease.allocation);
+  resources_.Release(lease.holding);
   actions_.AvailableChanged();
 }
 
 void LeaseManager::Schedule() {
   EraseEmptyQueues();
-  Pass pass{resources_, 0, false, {}, {}};
+  if (classes_.empty()) {
+    actions_.WantWorkers(0);
+    asked_back_ms_.clear();
+    return;
+  }
+  Pass pass{resources_, 0, false, {}, {}, {}};
   GrantWhatFits(pass);
   EraseEmptyQueues();
+  if (!pass.groups_here.empty() && !classes_.empty()) {
+    for (const PlacementGroupId& group : pass.groups_here) {
+      GroupIsHere(group);
+    }
+    Schedule();
+    return;
+  }
   // Always told, also of none: the pool then knows that it need not start any.
   const bool may_start = actions_.WantWorkers(pass.workers_wanted);
   const bool out_of_workers = !may_start && pass.workers_wanted > 0;
@@ -215,7 +402,7 @@ void LeaseManager::GrantWhatFits(Pass& pass) {
   };
   std::deque<Cursor> order;
   for (auto& [key, queue] : classes_) {
-    if (queue.is_feasible) {
+    if (queue.is_feasible && !queue.awaits_group) {
       order.push_back({&queue, 0});
     }
   }
@@ -227,10 +414,10 @@ void LeaseManager::GrantWhatFits(Pass& pass) {
     if (at.index >= at.queue->requests.size()) {
       continue;
     }
-    const LeaseRequest& request = at.queue->requests[at.index];
+    const Waiting& waiting = at.queue->requests[at.index];
+    const LeaseRequest& request = waiting.lease;
     // Both: instances may have been taken in another order in the sketch.
-    if (!pass.sketch.CanAllocate(request.resources, request.placement) ||
-        !resources_.CanAllocate(request.resources, request.placement)) {
+    if (!Fits(pass.sketch, waiting) || !Fits(resources_, waiting)) {
       if (at.index == 0) {
         DidNotFit(pass, *at.queue);
       }
@@ -238,6 +425,11 @@ void LeaseManager::GrantWhatFits(Pass& pass) {
       continue;
     }
     at.queue->short_since_ms.reset();
+    if (waiting.bundles) {
+      ReserveBundles(pass, *at.queue);
+      order.push_back(at);
+      continue;
+    }
     // Where the first of a class found no idle worker, the others will not either.
     const auto worker = at.index == 0 ? actions_.TakeIdleWorker(NeedOf(request)) : std::nullopt;
     if (worker) {
@@ -245,28 +437,46 @@ void LeaseManager::GrantWhatFits(Pass& pass) {
     } else {
       ++pass.workers_wanted;
       pass.short_of_workers.push_back(at.queue);
-      pass.sketch.Allocate(request.resources);
+      pass.sketch.Allocate(request.target(), request.resources, request.placement);
       ++at.index;
     }
     order.push_back(at);
   }
 }
 
+bool LeaseManager::Fits(const scheduling::NodeResources& resources, const Waiting& request) {
+  return request.bundles ? resources.CanReserve(request.bundles->bundles)
+                         : resources.CanAllocate(request.lease.target(), request.lease.resources,
+                                                 request.lease.placement);
+}
+
+void LeaseManager::ReserveBundles(Pass& pass, ClassQueue& queue) {
+  const BundleRequest request = std::move(*queue.requests.front().bundles);
+  queue.requests.pop_front();
+  queued_.erase(request.key);
+  resources_.Reserve(request.group, request.bundles, request.commit);
+  pass.sketch.Reserve(request.group, request.bundles, request.commit);
+  actions_.AvailableChanged();
+  actions_.BundlesReserved(request.key);
+  pass.groups_here.push_back(request.group);
+}
+
 void LeaseManager::GrantTo(Pass& pass, ClassQueue& queue, const WorkerId& worker) {
   Lease lease;
-  lease.request = std::move(queue.requests.front());
+  lease.request = std::move(queue.requests.front().lease);
   queue.requests.pop_front();
   queue.turn = next_turn_++;
   lease.class_key = queue.class_key;
   lease.worker = worker;
-  lease.allocation = resources_.Allocate(lease.request.resources);
-  pass.sketch.Allocate(lease.request.resources);
+  const LeaseRequest& asked = lease.request;
+  lease.holding = resources_.Allocate(asked.target(), asked.resources, asked.placement);
+  pass.sketch.Allocate(asked.target(), asked.resources, asked.placement);
   const LeaseKey key = lease.request.key;
   queued_.erase(key);
   by_worker_[worker] = key;
   const Lease& granted = granted_.emplace(key, std::move(lease)).first->second;
   actions_.AvailableChanged();
-  actions_.Grant(granted.request, worker, granted.allocation);
+  actions_.Grant(granted.request, worker, granted.holding.allocation);
 }
 
 void LeaseManager::DidNotFit(Pass& pass, ClassQueue& queue) {
@@ -277,8 +487,8 @@ void LeaseManager::DidNotFit(Pass& pass, ClassQueue& queue) {
   // For one class at a time, the one that comes first: setting aside for two could idle the node.
   if (!pass.reserved && ReservationActive(now_ms - *queue.short_since_ms)) {
     pass.reserved = true;
-    const LeaseRequest& request = queue.requests.front();
-    pass.sketch.Reserve(request.resources, request.placement);
+    const LeaseRequest& request = queue.requests.front().lease;
+    pass.sketch.SetAside(request.target(), request.resources, request.placement);
   }
 }
 
@@ -314,9 +524,12 @@ bool LeaseManager::HoldsWhatIsShort(const Lease& lease, const ClassQueue& queue)
   if (queue.requests.empty() || queue.class_key == lease.class_key) {
     return false;
   }
-  const LeaseRequest& request = queue.requests.front();
-  for (const auto& [name, amount] : lease.allocation.held.amounts()) {
-    if (name == kCpu && lease.allocation.cpu_lent) {
+  const LeaseRequest& request = queue.requests.front().lease;
+  if (request.strategy.group != lease.holding.bundle.group) {
+    return false;  // it holds nothing where this one waits
+  }
+  for (const auto& [name, amount] : lease.holding.allocation.held.amounts()) {
+    if (name == kCpu && lease.holding.allocation.cpu_lent) {
       continue;
     }
     const int64_t wanted = std::max(request.resources.Get(name), request.placement.Get(name));

@@ -4,9 +4,12 @@
 #include <cstdint>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "common/ids.h"
 #include "common/resources.h"
+#include "common/scheduling_strategy.h"
+#include "scheduling/node_resources.h"
 
 namespace rayc::raylet {
 
@@ -31,6 +34,18 @@ struct LeaseRequest {
   bool is_actor = false;
   // The lease stays when its requester's connection closes (actors that the GCS placed).
   bool outlives_client = false;
+  SchedulingStrategy strategy;
+
+  scheduling::BundleTarget target() const { return {strategy.group, strategy.bundle_index}; }
+};
+
+// Resources to set aside for bundles of a placement group. It waits among the requests for leases.
+struct BundleRequest {
+  LeaseKey key;
+  PlacementGroupId group;
+  std::vector<scheduling::Bundle> bundles;
+  bool commit = false;  // they can be used at once
+  bool wait = false;    // until they are free
 };
 
 // What a worker must be fit for. A worker serves one job and one runtime_env all its life.

@@ -181,6 +181,34 @@ void Node::Reject(const LeaseKey& key, const Status& why) {
   }
 }
 
+void Node::PrepareBundles(ClientId client, BundleRequest request, rpc::Responder responder) {
+  // Apart from the numbers that the client gives to leases.
+  request.key = {client, (uint64_t{1} << 63) | next_bundles_++};
+  responders_.emplace(request.key, std::move(responder));
+  leases_.RequestBundles(std::move(request));
+}
+
+void Node::BundlesReserved(const LeaseKey& key) {
+  const auto it = responders_.find(key);
+  RAYC_CHECK(it != responders_.end());
+  rpc::Responder responder = std::move(it->second);
+  responders_.erase(it);
+  responder.Ok();
+}
+
+void Node::KillWorkerOfGroup(const WorkerId& worker, const std::string& reason) {
+  killed_with_group_.insert(worker);
+  KillWorker(worker, true, reason);
+}
+
+void Node::AskGroup(const PlacementGroupId& group) {
+  events_.ask_group(group, [this, alive = std::weak_ptr<bool>(alive_), group](const Status& status) {
+    if (!alive.expired()) {
+      leases_.GroupSettled(group, status);
+    }
+  });
+}
+
 void Node::ReclaimLeases(ClientId client) {
   if (const ClientPtr holder = clients_.Find(client)) {
     holder->channel->NotifyTable(Method::kReclaimLeases, fb::ReclaimLeasesT());
@@ -318,6 +346,7 @@ void Node::RecordEnd(const WorkerEnd& end, bool is_driver, std::string stderr_ta
   death.signal = end.signal;
   death.detail = end.detail;
   death.stderr_tail = std::move(stderr_tail);
+  death.placement_group_removed = killed_with_group_.erase(end.id) > 0;
   deaths_.Record(end.id, death);
   fb::ReportWorkerDeathT report;
   report.death = std::make_unique<fb::WorkerDeathT>(death);

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_set>
 
 #include "common/address.h"
 #include "common/clock.h"
@@ -39,6 +40,8 @@ struct NodeEvents {
   // A worker or driver of this node is gone: what it owned can go.
   std::function<void(const fb::ReportWorkerDeathT&)> process_ended;
   std::function<void()> resources_changed;
+  // Finds out what becomes of a placement group: OK once it is created.
+  std::function<void(const PlacementGroupId&, std::function<void(const Status&)>)> ask_group;
   std::function<void(const std::string& why)> owner_gone;  // of the cluster
   std::function<void(const std::string& why)> broken;
   std::function<void()> stopped;  // after Stop: no worker is left
@@ -60,6 +63,8 @@ class Node final : private LeaseActions, private WorkerPoolHost, private ZygoteC
   // ---- leases ----
   void RequestLease(LeaseRequest request, rpc::Responder responder);
   LeaseManager& leases() { return leases_; }
+  // Answered when the bundles are set aside. The key of the request is made here.
+  void PrepareBundles(ClientId client, BundleRequest request, rpc::Responder responder);
 
   // ---- workers ----
   void Prestart(size_t count) { pool_.Prestart(count); }
@@ -86,6 +91,9 @@ class Node final : private LeaseActions, private WorkerPoolHost, private ZygoteC
   void Grant(const LeaseRequest& request, const WorkerId& worker,
              const scheduling::Allocation& allocation) override;
   void Reject(const LeaseKey& key, const Status& why) override;
+  void BundlesReserved(const LeaseKey& key) override;
+  void KillWorkerOfGroup(const WorkerId& worker, const std::string& reason) override;
+  void AskGroup(const PlacementGroupId& group) override;
   void ReclaimLeases(ClientId client) override;
   void AvailableChanged() override;
 
@@ -118,6 +126,8 @@ class Node final : private LeaseActions, private WorkerPoolHost, private ZygoteC
   LeaseManager leases_;
   std::map<LeaseKey, rpc::Responder> responders_;  // of the requests that wait
   std::unordered_map<WorkerId, ProcessWatch::WatchId> watches_;
+  std::unordered_set<WorkerId> killed_with_group_;  // until they are dead
+  uint64_t next_bundles_ = 0;
   EventLoop::TimerId tick_timer_ = 0;  // 0: nothing needs the time
   bool schedule_posted_ = false;
   bool stopping_ = false;

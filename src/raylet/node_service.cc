@@ -1,6 +1,7 @@
 #include "raylet/node_service.h"
 
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "common/logging.h"
@@ -68,6 +69,17 @@ void NodeService::RegisterWith(rpc::Server& server) {
   server.HandleTable<fb::KillWorker>(
       Method::kKillWorker, [this](const ChannelPtr& channel, const fb::KillWorker& request,
                                   Responder /*responder*/) { KillWorker(channel, request); });
+  server.HandleTable<fb::PrepareBundles>(
+      Method::kPrepareBundles,
+      [this](const ChannelPtr& channel, const fb::PrepareBundles& request, Responder responder) {
+        PrepareBundles(channel, request, std::move(responder));
+      });
+  server.HandleTable<fb::CommitBundles>(
+      Method::kCommitBundles, [this](const ChannelPtr& channel, const fb::CommitBundles& request,
+                                     Responder /*responder*/) { CommitBundles(channel, request); });
+  server.HandleTable<fb::ReturnBundles>(
+      Method::kReturnBundles, [this](const ChannelPtr& channel, const fb::ReturnBundles& request,
+                                     Responder /*responder*/) { ReturnBundles(channel, request); });
   server.HandleTable<fb::ShutdownNode>(
       Method::kShutdownNode,
       [this](const ChannelPtr& channel, const fb::ShutdownNode& /*none*/, Responder responder) {
@@ -115,6 +127,7 @@ void NodeService::RequestLease(const rpc::ChannelPtr& channel, const fb::Request
   lease.resources = rpc::FromMessage(request.resources());
   lease.placement = rpc::FromMessage(request.placement_resources());
   lease.runtime_env = rpc::FromString(request.runtime_env());
+  lease.strategy = rpc::FromMessage(request.strategy());
   lease.is_actor = request.is_actor();
   lease.outlives_client = lease.is_actor && client->kind == ClientKind::kOther;
   if (lease.job_id.IsNil()) {
@@ -166,6 +179,44 @@ void NodeService::KillWorker(const rpc::ChannelPtr& channel, const fb::KillWorke
   }
   node_.KillWorker(WorkerId::FromBytes(request.worker_id()), request.force(),
                    rpc::FromString(request.reason()));
+}
+
+void NodeService::PrepareBundles(const rpc::ChannelPtr& channel, const fb::PrepareBundles& request,
+                                 rpc::Responder responder) {
+  if (!IsGcs(channel)) {
+    responder.Error(Status(StatusCode::kUnauthenticated, "only the GCS places bundles"));
+    return;
+  }
+  BundleRequest bundles;
+  bundles.group = PlacementGroupId::FromBytes(request.group_id());
+  bundles.commit = request.commit();
+  bundles.wait = request.wait();
+  std::set<uint32_t> indices;
+  if (request.bundles() != nullptr) {
+    for (const fb::Bundle* bundle : *request.bundles()) {
+      bundles.bundles.push_back({bundle->index(), rpc::FromMessage(bundle->resources())});
+      indices.insert(bundle->index());
+    }
+  }
+  if (bundles.group.IsNil() || bundles.bundles.empty() ||
+      indices.size() != bundles.bundles.size()) {
+    responder.Error(Status::InvalidArgument("these are no bundles of a placement group"));
+    return;
+  }
+  node_.PrepareBundles(ClientTable::Of(channel)->id, std::move(bundles), std::move(responder));
+}
+
+void NodeService::CommitBundles(const rpc::ChannelPtr& channel, const fb::CommitBundles& request) {
+  if (IsGcs(channel)) {
+    node_.leases().CommitBundles(PlacementGroupId::FromBytes(request.group_id()));
+  }
+}
+
+void NodeService::ReturnBundles(const rpc::ChannelPtr& channel, const fb::ReturnBundles& request) {
+  if (IsGcs(channel)) {
+    node_.leases().ReturnBundles(PlacementGroupId::FromBytes(request.group_id()),
+                                 rpc::FromString(request.reason()));
+  }
 }
 
 void NodeService::ShutdownNode(const rpc::ChannelPtr& channel, rpc::Responder responder) {

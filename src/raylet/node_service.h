@@ -1,4 +1,4 @@
-// The handlers of a raylet's requests (methods 100 to 110): unpack, check who asks, call the node,
+// The handlers of a raylet's requests (methods 100 to 113): unpack, check who asks, call the node,
 // reply. No state of its own but the way to end the node. Owned by Raylet; loop thread only.
 #pragma once
 
@@ -31,6 +31,10 @@ class NodeService {
   void GetWorkerDeath(const fb::GetWorkerDeath& request, rpc::Responder responder);
   void AnnounceExit(const rpc::ChannelPtr& channel, const fb::AnnounceExit& request);
   void KillWorker(const rpc::ChannelPtr& channel, const fb::KillWorker& request);
+  void PrepareBundles(const rpc::ChannelPtr& channel, const fb::PrepareBundles& request,
+                      rpc::Responder responder);
+  void CommitBundles(const rpc::ChannelPtr& channel, const fb::CommitBundles& request);
+  void ReturnBundles(const rpc::ChannelPtr& channel, const fb::ReturnBundles& request);
   void ShutdownNode(const rpc::ChannelPtr& channel, rpc::Responder responder);
 
   Node& node_;

@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include "common/logging.h"
@@ -26,13 +28,24 @@ constexpr int64_t kKillMs = 600;         // for the kernel to make an end of wha
 
 std::string Bytes(const NodeId& id) { return std::string(id.Binary()); }
 
+// What no node can hold fails at once where no node can join, unless the user asks for patience.
+bool FailsInfeasible(const RayletConfig& config) {
+  for (const char* name : {"RAYC_INFEASIBLE", "RAY_INFEASIBLE"}) {
+    if (const char* value = std::getenv(name)) {
+      return config.IsPrivate() && std::string_view(value) != "wait";
+    }
+  }
+  return config.IsPrivate();
+}
+
 NodeOptions MakeNodeOptions(const RayletConfig& config, const NodeId& node_id) {
   NodeOptions options;
   options.node_id = node_id;
   options.log_dir = config.LogDir();
   options.socket_dir = config.SocketDir();
   options.leases.totals = config.resources;
-  options.leases.fail_infeasible = config.IsPrivate();
+  options.leases.fail_infeasible = FailsInfeasible(config);
+  options.leases.node_id = node_id;
   const auto cpus = static_cast<size_t>(config.resources.Get(kCpu) / kResourceUnit);
   options.pool.workers_max = config.workers_max;
   options.pool.idle_max = std::max<size_t>(cpus, 1);
@@ -85,8 +98,14 @@ NodeEvents Raylet::MakeNodeEvents() {
   };
   events.resources_changed = [this] {
     if (!stopping_) {
-      gcs_link_.ReportResourcesSoon([this] { return node_.leases().available(); });
+      gcs_link_.ReportResourcesSoon([this] {
+        return GcsLink::Resources{node_.leases().totals(), node_.leases().available()};
+      });
     }
+  };
+  events.ask_group = [this](const PlacementGroupId& group,
+                            std::function<void(const Status&)> callback) {
+    gcs_link_.WaitPlacementGroup(group, std::move(callback));
   };
   events.owner_gone = [this](const std::string& why) { BeginStop(why, false); };
   events.broken = [this](const std::string& why) { BeginStop(why, true); };
@@ -131,6 +150,7 @@ Status Raylet::Start() {
     gcs_options.socket_path = config_.GcsSocket();
     gcs_options.session_dir = config_.session_dir;
     gcs_options.session_name = config_.SessionName();
+    gcs_options.fail_infeasible = FailsInfeasible(config_);
     gcs_ = std::make_unique<gcs::GcsServer>(loop_, gcs_options);
     RAYC_RETURN_NOT_OK(gcs_->Start());
   }

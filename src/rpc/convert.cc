@@ -39,7 +39,7 @@ std::unique_ptr<fb::AddressT> ToMessage(const Address& address) {
 }
 
 Status FromMessage(const fb::StatusMessage* message) {
-  if (message == nullptr || message->code() > static_cast<uint8_t>(StatusCode::kInternal)) {
+  if (message == nullptr || message->code() > static_cast<uint8_t>(StatusCode::kPlacementGroupRemoved)) {
     return Status::Internal("malformed status");
   }
   return {static_cast<StatusCode>(message->code()), FromString(message->message())};
@@ -72,6 +72,39 @@ std::vector<std::unique_ptr<fb::ResourceT>> ToMessage(const ResourceSet& resourc
     entry->amount = amount;
     message.push_back(std::move(entry));
   }
+  return message;
+}
+
+SchedulingStrategy FromMessage(const fb::SchedulingStrategy* message) {
+  SchedulingStrategy strategy;
+  if (message != nullptr) {
+    strategy.group = PlacementGroupId::FromBytes(message->placement_group());
+    strategy.bundle_index = message->bundle_index();
+    strategy.captures_children = message->captures_children();
+    strategy.node_text = FromString(message->node_text());
+    strategy.node = NodeId::FromBytes(message->node_id());
+    strategy.node_is_soft = message->node_is_soft();
+    strategy.fails_if_busy = message->fails_if_busy();
+  }
+  return strategy;
+}
+
+std::unique_ptr<fb::SchedulingStrategyT> ToMessage(const SchedulingStrategy& strategy) {
+  if (!strategy.InGroup() && strategy.node_text.empty()) {
+    return nullptr;  // the default
+  }
+  auto message = std::make_unique<fb::SchedulingStrategyT>();
+  if (strategy.InGroup()) {
+    message->placement_group = IdBytes(strategy.group);
+  }
+  message->bundle_index = strategy.bundle_index;
+  message->captures_children = strategy.captures_children;
+  message->node_text = strategy.node_text;
+  if (!strategy.node.IsNil()) {
+    message->node_id = IdBytes(strategy.node);
+  }
+  message->node_is_soft = strategy.node_is_soft;
+  message->fails_if_busy = strategy.fails_if_busy;
   return message;
 }
 
@@ -160,6 +193,11 @@ ActorCreationSpec FromMessage(const fb::ActorCreation& message) {
   creation.name_space = FromString(message.name_space());
   creation.class_name = FromString(message.class_name());
   creation.handle_state = std::string(BytesView(message.handle_state()));
+  if (message.concurrency_groups() != nullptr) {
+    for (const fb::ConcurrencyGroup* group : *message.concurrency_groups()) {
+      creation.concurrency_groups.push_back({FromString(group->name()), group->max_concurrency()});
+    }
+  }
   return creation;
 }
 
@@ -176,6 +214,12 @@ std::unique_ptr<fb::ActorCreationT> ToMessage(const ActorCreationSpec& creation)
   message->name_space = creation.name_space;
   message->class_name = creation.class_name;
   message->handle_state = ToBytes(creation.handle_state);
+  for (const ConcurrencyGroup& group : creation.concurrency_groups) {
+    auto entry = std::make_unique<fb::ConcurrencyGroupT>();
+    entry->name = group.name;
+    entry->max_concurrency = group.max_concurrency;
+    message->concurrency_groups.push_back(std::move(entry));
+  }
   return message;
 }
 
@@ -206,12 +250,14 @@ TaskSpec FromMessage(const fb::TaskSpec& message) {
   spec.resources = FromMessage(message.resources());
   spec.placement_resources = FromMessage(message.placement_resources());
   spec.runtime_env = FromString(message.runtime_env());
+  spec.strategy = FromMessage(message.strategy());
   if (message.creation() != nullptr) {
     spec.creation = FromMessage(*message.creation());
   }
   spec.actor_id = ActorId::FromBytes(message.actor_id());
   spec.sequence_number = message.sequence_number();
   spec.concurrency_group = FromString(message.concurrency_group());
+  spec.retry_exception_types = std::string(BytesView(message.retry_exception_types()));
   return spec;
 }
 
@@ -236,12 +282,14 @@ std::unique_ptr<fb::TaskSpecT> ToMessage(const TaskSpec& spec) {
   message->resources = ToMessage(spec.resources);
   message->placement_resources = ToMessage(spec.placement_resources);
   message->runtime_env = spec.runtime_env;
+  message->strategy = ToMessage(spec.strategy);
   if (spec.creation) {
     message->creation = ToMessage(*spec.creation);
   }
   message->actor_id = IdBytes(spec.actor_id);
   message->sequence_number = spec.sequence_number;
   message->concurrency_group = spec.concurrency_group;
+  message->retry_exception_types = ToBytes(spec.retry_exception_types);
   return message;
 }
 

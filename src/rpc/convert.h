@@ -35,6 +35,10 @@ using ResourceVector = flatbuffers::Vector<flatbuffers::Offset<fb::Resource>>;
 ResourceSet FromMessage(const ResourceVector* message);
 std::vector<std::unique_ptr<fb::ResourceT>> ToMessage(const ResourceSet& resources);
 
+SchedulingStrategy FromMessage(const fb::SchedulingStrategy* message);
+// Null for the default strategy.
+std::unique_ptr<fb::SchedulingStrategyT> ToMessage(const SchedulingStrategy& strategy);
+
 FunctionDescriptor FromMessage(const fb::FunctionDescriptor* message);
 std::unique_ptr<fb::FunctionDescriptorT> ToMessage(const FunctionDescriptor& descriptor);
 

@@ -76,10 +76,12 @@ void WireGcsClient::RegisterNode(const fb::RegisterNodeT& request, StatusCallbac
   CallStatus(Method::kRegisterNode, request, std::move(callback));
 }
 
-void WireGcsClient::ReportResources(const NodeId& node, const ResourceSet& available) {
+void WireGcsClient::ReportResources(const NodeId& node, const ResourceSet& totals,
+                                    const ResourceSet& available) {
   fb::ReportResourcesT report;
   report.node_id = IdBytes(node);
   report.available = ToMessage(available);
+  report.totals = ToMessage(totals);
   channel_->NotifyTable(Method::kReportResources, report);
 }
 
@@ -148,6 +150,33 @@ void WireGcsClient::UnsubscribeActor(const ActorId& actor) {
   fb::UnsubscribeActorT message;
   message.actor_id = IdBytes(actor);
   channel_->NotifyTable(Method::kUnsubscribeActor, message);
+}
+
+void WireGcsClient::CreatePlacementGroup(const fb::CreatePlacementGroupT& request,
+                                         StatusCallback callback) {
+  CallStatus(Method::kCreatePlacementGroup, request, std::move(callback));
+}
+
+void WireGcsClient::WaitPlacementGroup(const PlacementGroupId& group, StatusCallback callback) {
+  fb::WaitPlacementGroupT request;
+  request.group_id = IdBytes(group);
+  CallStatus(Method::kWaitPlacementGroup, request, std::move(callback));
+}
+
+void WireGcsClient::RemovePlacementGroup(const PlacementGroupId& group) {
+  fb::RemovePlacementGroupT message;
+  message.group_id = IdBytes(group);
+  channel_->NotifyTable(Method::kRemovePlacementGroup, message);
+}
+
+void WireGcsClient::GetPlacementGroup(const fb::GetPlacementGroupT& request,
+                                      TableCallback<fb::PlacementGroupInfo> callback) {
+  channel_->Call<fb::PlacementGroupInfo>(Method::kGetPlacementGroup, request, std::move(callback));
+}
+
+void WireGcsClient::ListPlacementGroups(TableCallback<fb::ListPlacementGroupsReply> callback) {
+  channel_->Call<fb::ListPlacementGroupsReply>(Method::kListPlacementGroups,
+                                               fb::ListPlacementGroupsT(), std::move(callback));
 }
 
 }  // namespace rayc::rpc

@@ -32,7 +32,8 @@ class GcsClient {
   virtual void GetJob(const JobId& job, TableCallback<fb::JobInfo> callback) = 0;
 
   virtual void RegisterNode(const fb::RegisterNodeT& request, StatusCallback callback) = 0;
-  virtual void ReportResources(const NodeId& node, const ResourceSet& available) = 0;
+  virtual void ReportResources(const NodeId& node, const ResourceSet& totals,
+                               const ResourceSet& available) = 0;
   virtual void GetNodes(TableCallback<fb::GetNodesReply> callback) = 0;
 
   // Its arguments are there: it is created as soon as there is a worker. kAlreadyExists if the name
@@ -55,6 +56,16 @@ class GcsClient {
   virtual void SubscribeActor(const ActorId& actor, TableCallback<fb::ActorInfo> callback) = 0;
   virtual void UnsubscribeActor(const ActorId& actor) = 0;
 
+  // Answered once it is created; kUnschedulable, kPlacementGroupRemoved, or at once
+  // kInvalidArgument if its name is taken.
+  virtual void CreatePlacementGroup(const fb::CreatePlacementGroupT& request,
+                                    StatusCallback callback) = 0;
+  virtual void WaitPlacementGroup(const PlacementGroupId& group, StatusCallback callback) = 0;
+  virtual void RemovePlacementGroup(const PlacementGroupId& group) = 0;
+  virtual void GetPlacementGroup(const fb::GetPlacementGroupT& request,
+                                 TableCallback<fb::PlacementGroupInfo> callback) = 0;
+  virtual void ListPlacementGroups(TableCallback<fb::ListPlacementGroupsReply> callback) = 0;
+
   virtual void Close() = 0;
 };
 
@@ -73,7 +84,8 @@ class WireGcsClient final : public GcsClient, public WireClient {
   void AddJob(const fb::AddJobT& request, TableCallback<fb::AddJobReply> callback) override;
   void GetJob(const JobId& job, TableCallback<fb::JobInfo> callback) override;
   void RegisterNode(const fb::RegisterNodeT& request, StatusCallback callback) override;
-  void ReportResources(const NodeId& node, const ResourceSet& available) override;
+  void ReportResources(const NodeId& node, const ResourceSet& totals,
+                       const ResourceSet& available) override;
   void GetNodes(TableCallback<fb::GetNodesReply> callback) override;
   void CreateActor(const TaskSpec& spec, std::string_view job_config,
                    StatusCallback callback) override;
@@ -88,6 +100,13 @@ class WireGcsClient final : public GcsClient, public WireClient {
   void ReportWorkerDeath(const fb::ReportWorkerDeathT& report) override;
   void SubscribeActor(const ActorId& actor, TableCallback<fb::ActorInfo> callback) override;
   void UnsubscribeActor(const ActorId& actor) override;
+  void CreatePlacementGroup(const fb::CreatePlacementGroupT& request,
+                            StatusCallback callback) override;
+  void WaitPlacementGroup(const PlacementGroupId& group, StatusCallback callback) override;
+  void RemovePlacementGroup(const PlacementGroupId& group) override;
+  void GetPlacementGroup(const fb::GetPlacementGroupT& request,
+                         TableCallback<fb::PlacementGroupInfo> callback) override;
+  void ListPlacementGroups(TableCallback<fb::ListPlacementGroupsReply> callback) override;
   void Close() override { CloseChannel(); }
 };
 

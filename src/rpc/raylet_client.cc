@@ -59,6 +59,23 @@ void WireRayletClient::KillWorker(const WorkerId& worker, bool force, std::strin
   channel_->NotifyTable(Method::kKillWorker, message);
 }
 
+void WireRayletClient::PrepareBundles(const fb::PrepareBundlesT& request, StatusCallback callback) {
+  CallStatus(Method::kPrepareBundles, request, std::move(callback));
+}
+
+void WireRayletClient::CommitBundles(const PlacementGroupId& group) {
+  fb::CommitBundlesT message;
+  message.group_id = IdBytes(group);
+  channel_->NotifyTable(Method::kCommitBundles, message);
+}
+
+void WireRayletClient::ReturnBundles(const PlacementGroupId& group, std::string_view reason) {
+  fb::ReturnBundlesT message;
+  message.group_id = IdBytes(group);
+  message.reason = reason;
+  channel_->NotifyTable(Method::kReturnBundles, message);
+}
+
 void WireRayletClient::ShutdownNode(StatusCallback callback) {
   CallStatus(Method::kShutdownNode, fb::ShutdownNodeT(), std::move(callback));
 }

@@ -27,6 +27,9 @@ class RayletClient {
   virtual void GetWorkerDeath(const WorkerId& worker, TableCallback<fb::WorkerDeath> callback) = 0;
   virtual void AnnounceExit(int32_t exit_code, std::string_view detail) = 0;
   virtual void KillWorker(const WorkerId& worker, bool force, std::string_view reason) = 0;
+  virtual void PrepareBundles(const fb::PrepareBundlesT& request, StatusCallback callback) = 0;
+  virtual void CommitBundles(const PlacementGroupId& group) = 0;
+  virtual void ReturnBundles(const PlacementGroupId& group, std::string_view reason) = 0;
   virtual void ShutdownNode(StatusCallback callback) = 0;
 
   virtual void Close() = 0;
@@ -48,6 +51,9 @@ class WireRayletClient final : public RayletClient, public WireClient {
   void GetWorkerDeath(const WorkerId& worker, TableCallback<fb::WorkerDeath> callback) override;
   void AnnounceExit(int32_t exit_code, std::string_view detail) override;
   void KillWorker(const WorkerId& worker, bool force, std::string_view reason) override;
+  void PrepareBundles(const fb::PrepareBundlesT& request, StatusCallback callback) override;
+  void CommitBundles(const PlacementGroupId& group) override;
+  void ReturnBundles(const PlacementGroupId& group, std::string_view reason) override;
   void ShutdownNode(StatusCallback callback) override;
   void Close() override { CloseChannel(); }
 };

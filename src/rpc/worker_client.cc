@@ -51,6 +51,14 @@ void WireWorkerClient::CancelTask(const TaskId& task, bool force, bool recursive
       [](const fb::CancelTaskReply& reply) { return reply.removed(); }, std::move(callback));
 }
 
+void WireWorkerClient::CancelAtOwner(const ObjectId& object, bool force, bool recursive) {
+  fb::CancelTaskT message;
+  message.object_id = IdBytes(object);
+  message.force = force;
+  message.recursive = recursive;
+  channel_->NotifyTable(Method::kCancelTask, message);
+}
+
 void WireWorkerClient::KillActor(const ActorId& actor, bool graceful, std::string_view reason) {
   fb::KillActorT message;
   message.actor_id = IdBytes(actor);

@@ -22,6 +22,8 @@ class WorkerClient {
   // The callback gets whether the task was forgotten before it began.
   virtual void CancelTask(const TaskId& task, bool force, bool recursive,
                           Callback<bool> callback) = 0;
+  // Asks the object's owner to cancel the task that makes it.
+  virtual void CancelAtOwner(const ObjectId& object, bool force, bool recursive) = 0;
   virtual void KillActor(const ActorId& actor, bool graceful, std::string_view reason) = 0;
   virtual void ExitWorker(std::string_view reason) = 0;
   virtual void ReclaimLeases() = 0;
@@ -40,6 +42,7 @@ class WireWorkerClient final : public WorkerClient, public WireClient {
                     StatusCallback callback) override;
   void RemoveBorrowers(const std::vector<ObjectRefInfo>& refs, const Address& borrower) override;
   void CancelTask(const TaskId& task, bool force, bool recursive, Callback<bool> callback) override;
+  void CancelAtOwner(const ObjectId& object, bool force, bool recursive) override;
   void KillActor(const ActorId& actor, bool graceful, std::string_view reason) override;
   void ExitWorker(std::string_view reason) override;
   void ReclaimLeases() override;

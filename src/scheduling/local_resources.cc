@@ -17,6 +17,18 @@ LocalResources::LocalResources(ResourceSet totals)
   }
 }
 
+LocalResources::LocalResources(ResourceSet totals,
+                               const std::map<std::string, std::vector<InstanceShare>>& instances)
+    : totals_(std::move(totals)), available_(totals_) {
+  for (const auto& [name, shares] : instances) {
+    std::vector<int64_t>& free = free_instances_[name];
+    for (const InstanceShare& share : shares) {
+      free.resize(std::max(free.size(), size_t{share.index} + 1));
+      free[share.index] += share.amount;
+    }
+  }
+}
+
 bool LocalResources::IsFeasible(const ResourceSet& held, const ResourceSet& placement) const {
   return totals_.Covers(held) && totals_.Covers(placement);
 }

@@ -35,6 +35,9 @@ struct Allocation {
 class LocalResources {
  public:
   explicit LocalResources(ResourceSet totals);
+  // A part of a node: these shares of its instances, under their numbers there.
+  LocalResources(ResourceSet totals,
+                 const std::map<std::string, std::vector<InstanceShare>>& instances);
 
   const ResourceSet& totals() const { return totals_; }
   const ResourceSet& available() const { return available_; }

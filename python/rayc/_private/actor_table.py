@@ -107,6 +107,8 @@ class MethodTable:
         MethodInfo by name.
     max_task_retries : int
         The actor's; a method's own value goes before it.
+    max_pending_calls : int
+        How many calls of one process may be pending; -1: any number.
     """
 
     def __init__(
@@ -115,11 +117,13 @@ class MethodTable:
         class_name: str,
         methods: dict[str, MethodInfo],
         max_task_retries: int = 0,
+        max_pending_calls: int = -1,
     ) -> None:
         self.module_name = module_name
         self.class_name = class_name
         self.methods = methods
         self.max_task_retries = max_task_retries
+        self.max_pending_calls = max_pending_calls
         self._pickled: bytes | None = None
         self._submit_options: dict[str, SubmitOptions] = {}
         self._generation = 0
@@ -143,11 +147,13 @@ class MethodTable:
             )
         return cls(descriptor.module_name, descriptor.class_name, methods, max_task_retries)
 
-    def with_retries(self, max_task_retries: int) -> MethodTable:
-        """Return the same table for actors of another `max_task_retries`."""
-        if max_task_retries == self.max_task_retries:
+    def with_limits(self, max_task_retries: int, max_pending_calls: int) -> MethodTable:
+        """Return the same table for actors with other options."""
+        if (max_task_retries, max_pending_calls) == (self.max_task_retries, self.max_pending_calls):
             return self
-        return MethodTable(self.module_name, self.class_name, self.methods, max_task_retries)
+        return MethodTable(
+            self.module_name, self.class_name, self.methods, max_task_retries, max_pending_calls
+        )
 
     @property
     def is_asyncio(self) -> bool:
@@ -166,6 +172,7 @@ class MethodTable:
                 PythonFunctionDescriptor(self.module_name, name, self.class_name),
                 num_returns=num_returns_of(own, self.methods[name].is_generator, name),
                 retry_exceptions=retry_exceptions_of(own),
+                retry_exception_types=retry_exception_types_of(own),
                 concurrency_group=own.get("concurrency_group") or "",
             )
             self._submit_options[name] = options
@@ -174,8 +181,9 @@ class MethodTable:
     def to_bytes(self) -> bytes:
         """Pickle this table (once)."""
         if self._pickled is None:
+            parts = (self.module_name, self.class_name, self.methods)
             self._pickled = pickle.dumps(
-                (self.module_name, self.class_name, self.methods, self.max_task_retries), 5
+                (*parts, self.max_task_retries, self.max_pending_calls), 5
             )
         return self._pickled
 
@@ -215,10 +223,15 @@ def num_returns_of(options: dict[str, Any], generates: bool, name: str) -> int:
 
 
 def retry_exceptions_of(options: dict[str, Any]) -> bool:
-    """Return whether any exception of the user's code makes a task run again."""
+    """Return whether exceptions of the user's code (perhaps only some) make a task run again."""
+    return bool(options.get("retry_exceptions", False))
+
+
+def retry_exception_types_of(options: dict[str, Any]) -> bytes:
+    """Return the classes of those exceptions, pickled; b"" if there is no choice."""
     retry = options.get("retry_exceptions", False)
-    if isinstance(retry, (list, tuple)):
-        raise NotImplementedError(
-            "retry_exceptions with a list of classes is not there yet; True retries all exceptions"
-        )
-    return bool(retry)
+    if not retry or isinstance(retry, bool):
+        return b""
+    from rayc._private import code_pickling
+
+    return code_pickling.dumps(tuple(retry))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rayc._private import driver_log
 from rayc._private import node_resources as found
-from rayc._private.environment import flag, setting
+from rayc._private import runtime_env as environments
+from rayc._private.environment import flag
 from rayc._private.options import check_namespace, random_name
 from rayc._private.session import default_node_resources, search_path_for_workers
 from rayc._private.worker import JobSettings
 from rayc.job_config import JobConfig
+
+if TYPE_CHECKING:
+    from rayc._private.packaging import Package
 
 # Accepted, as programs written for Ray pass them; what they mean has no counterpart here.
 _HIDDEN_WITHOUT_EFFECT = frozenset(
@@ -21,7 +25,6 @@ _HIDDEN_WITHOUT_EFFECT = frozenset(
 _HIDDEN = _HIDDEN_WITHOUT_EFFECT | frozenset(
     "_memory _node_ip_address _node_name _system_config _temp_dir cpu_isolation".split()
 )
-_JOB_ENV_FIELDS = ("env_vars",)
 
 
 def check_hidden(hidden: dict[str, Any]) -> None:
@@ -47,27 +50,6 @@ def check_hidden(hidden: dict[str, Any]) -> None:
     ]
     if ignored:
         driver_log.warn(f"init(): {', '.join(ignored)} has no effect in rayc")
-
-
-def check_address(address: str | None) -> None:
-    """Raise unless the address means a new private cluster."""
-    if address is None:
-        address = setting("ADDRESS") or "local"
-    if not isinstance(address, str):
-        raise TypeError(f"address must be a string, not {address!r}")
-    if address == "local":
-        return
-    not_yet = "joining a running cluster is not there yet; init(address='local') starts a new one"
-    if address == "auto":
-        raise ConnectionError(f"address='auto': no running cluster was found, and {not_yet}")
-    if address.startswith("ray://"):
-        raise NotImplementedError(f"address={address!r}: {not_yet}")
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(
-            f"address must be 'local', 'auto', 'host:port' or 'ray://host:port', and is {address!r}"
-        )
-    raise NotImplementedError(f"address={address!r}: {not_yet}")
 
 
 def refuse_missing_features(**arguments: Any) -> None:
@@ -127,6 +109,41 @@ def log_to_driver(wanted: bool | None) -> bool:
     return flag("LOG_TO_DRIVER", True) if wanted is None else bool(wanted)
 
 
+def refuse_when_joining(**arguments: Any) -> None:
+    """Raise for arguments that say what a new cluster is like."""
+    given = sorted(name for name, value in arguments.items() if value is not None)
+    if given:
+        raise ValueError(
+            f"init(): {', '.join(given)} can be given for a new cluster only, and this is to join "
+            "one that runs; init(address='local') starts a new one"
+        )
+
+
+def refuse_variables_read_at_start(job: JobSettings, *, joining: bool) -> None:
+    """Raise for variables that the workers of a running cluster have read already."""
+    early = sorted(environments.read_at_start(job["runtime_env"].get("env_vars", {})))
+    if joining and early:
+        raise NotImplementedError(
+            f"runtime_env: {', '.join(early)} is read when a Python process starts, and the "
+            "cluster that is joined has started already"
+        )
+
+
+def job_package(runtime_env: dict[str, Any]) -> Package | None:
+    """Pack the job's working_dir, if it is a local one, and name the package instead of it."""
+    path = runtime_env.get("working_dir")
+    if path is None:
+        return None
+    if environments.is_uri(path):
+        environments.check_uri(path, "runtime_env")
+        return None
+    from rayc._private.packaging import pack
+
+    package = pack(path, runtime_env.get("excludes", ()))
+    runtime_env["working_dir"] = package.uri
+    return package
+
+
 def job_settings(
     config: JobConfig | None, namespace: str | None, runtime_env: dict[str, Any] | None
 ) -> JobSettings:
@@ -140,10 +157,11 @@ def job_settings(
     if namespace is None:
         namespace = random_name()
     check_namespace(namespace)
+    env = environments.checked(config.runtime_env if runtime_env is None else runtime_env)
     settings: JobSettings = {
         "namespace": namespace,
-        "sys_path": search_path_for_workers(),
-        "env_vars": job_env_vars(config.runtime_env if runtime_env is None else runtime_env),
+        "sys_path": search_path_for_workers(with_own_folders="working_dir" not in env),
+        "runtime_env": env,
         "code_search_path": config.code_search_path,
         "default_actor_lifetime": config.default_actor_lifetime,
         "metadata": config.metadata,
@@ -153,23 +171,3 @@ def job_settings(
     if gpus is not None:
         settings["visible_gpus"] = gpus
     return settings
-
-
-def job_env_vars(runtime_env: dict[str, Any]) -> dict[str, str]:
-    """Return the variables of a job's runtime environment."""
-    if not isinstance(runtime_env, dict):
-        raise TypeError(f"runtime_env must be a dict, not {runtime_env!r}")
-    missing = [name for name, value in runtime_env.items() if value and name not in _JOB_ENV_FIELDS]
-    if missing:
-        raise NotImplementedError(
-            f"runtime_env: {', '.join(map(repr, missing))} is not there yet, only 'env_vars' is"
-        )
-    variables = runtime_env.get("env_vars") or {}
-    if not isinstance(variables, dict):
-        raise TypeError(f"runtime_env['env_vars'] must be a dict, not {variables!r}")
-    for name, value in variables.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise TypeError(
-                f"runtime_env['env_vars'] must map strings to strings, and has {name!r}: {value!r}"
-            )
-    return dict(variables)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
 import sys
 import time
+
+from rayc import exceptions
 
 READY_TIMEOUT_S = 30.0
 EXIT_TIMEOUT_S = 5.0
@@ -36,12 +39,14 @@ class NodeOptions:
         object_store_bytes: int,
         workers_max: int,
         log_level: str = "warning",
+        zygote_variables: dict[str, str] | None = None,
     ) -> None:
         self.session_dir = session_dir
         self.resources = resources
         self.object_store_bytes = object_store_bytes
         self.workers_max = workers_max
         self.log_level = log_level
+        self.zygote_variables = zygote_variables or {}
 
 
 class Node:
@@ -73,7 +78,7 @@ class Node:
         for name, amount in options.resources.items():
             command += ["--resource", f"{name}={amount:.4f}".rstrip("0").rstrip(".")]
         command += ["--log-level", options.log_level, "--max-workers", str(options.workers_max)]
-        command += ["--", *zygote_command()]
+        command += ["--", *variables_prefix(options.zygote_variables), *zygote_command()]
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -98,6 +103,11 @@ class Node:
                 said += data
             if said != b"ok\n":
                 text = said.decode(errors="replace").strip()
+                if os.strerror(errno.ENOSPC) in text:
+                    raise exceptions.OutOfDiskError(
+                        f"The disk is full: the raylet cannot start in {self.options.session_dir}: "
+                        f"{text}"
+                    )
                 status = "" if text else f" (it ended with status {self.process.wait(5)})"
                 raise RuntimeError(
                     f"the raylet could not start{status}: {text or 'it gave no reason'}"
@@ -140,6 +150,13 @@ def raylet_path() -> str:
         if os.access(path, os.X_OK):
             return path
     raise RuntimeError(f"the program {package}/bin/raylet is missing: rayc is not fully installed")
+
+
+def variables_prefix(variables: dict[str, str]) -> list[str]:
+    """Return what goes before a command so that it starts with these variables."""
+    if not variables:
+        return []
+    return ["/usr/bin/env", *(f"{name}={value}" for name, value in sorted(variables.items()))]
 
 
 def zygote_command() -> list[str]:

@@ -80,6 +80,12 @@ def _check_backpressure(name: str, value: int) -> None:
         raise ValueError(f"{name} must be -1 (off) or at least 1, and is {value!r}")
 
 
+def _check_runtime_env(name: str, value: Any) -> None:
+    from rayc._private.runtime_env import check_of_call
+
+    check_of_call(name, value)
+
+
 def _check_positive(name: str, value: int) -> None:
     if value <= 0:
         raise ValueError(f"{name} must be at least 1, and is {value!r}")
@@ -155,7 +161,7 @@ _COMMON = {
     "label_selector": Option(*_DICT, _check_text_map),
     "fallback_strategy": Option((list,), "a list of dicts", _check_fallback),
     "name": Option(*_STR),
-    "runtime_env": Option(*_DICT),
+    "runtime_env": Option(*_DICT, _check_runtime_env),
     "scheduling_strategy": Option(*_ANY),
     "placement_group": Option(*_ANY),
     "placement_group_bundle_index": Option(*_INT, optional=False),
@@ -341,22 +347,10 @@ def max_calls_of(options: Mapping[str, Any]) -> int:
 
 def refuse_what_is_not_there(options: Mapping[str, Any], what: str) -> None:
     """Raise for options that rayc knows and cannot do yet, instead of ignoring them."""
-    strategy = options.get("scheduling_strategy")
-    if isinstance(strategy, str) and strategy not in ("DEFAULT", "SPREAD"):
-        raise ValueError(
-            "scheduling_strategy must be 'DEFAULT', 'SPREAD' or a strategy object, "
-            f"and is {strategy!r}"
-        )
     missing = []
-    if strategy is not None and not isinstance(strategy, str):
-        missing.append(f"scheduling_strategy={type(strategy).__name__}(...)")
-    if options.get("placement_group", "default") not in ("default", None):
-        missing.append("placement_group")
-    for name in ("runtime_env", "label_selector", "fallback_strategy", "concurrency_groups"):
+    for name in ("label_selector", "fallback_strategy"):
         if options.get(name):
             missing.append(name)
-    if options.get("max_pending_calls", -1) != -1:
-        missing.append("max_pending_calls")
     if missing:
         raise NotImplementedError(f"{what} uses {', '.join(missing)}, which rayc cannot do yet")
 

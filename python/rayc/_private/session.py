@@ -16,13 +16,14 @@ import stat
 import sys
 import tempfile
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rayc import exceptions
-from rayc._private import node_resources
+from rayc._private import node_resources, session_versions
 from rayc._private.environment import setting
 from rayc._private.log_printer import LogPrinter
-from rayc._private.node import Node, NodeOptions
+from rayc._private.node import NODE_IP, Node, NodeOptions
+from rayc._private.runtime_env import read_at_start
 from rayc._private.worker import JobSettings, global_worker
 from rayc._raylet import SCRIPT_MODE, CoreWorker
 
@@ -33,80 +34,137 @@ _WORKERS_MAX = 4096  # of one node, far above what fits; ends a runaway recursio
 _BEING_MADE_S = 60  # a folder without a driver is not touched for so long
 _OPEN_FILES_WANTED = 65536
 
+if TYPE_CHECKING:
+    from rayc._private.packaging import Package
+
+
+class DriverOptions(NamedTuple):
+    """What is a driver's own, whether it starts a cluster or joins one."""
+
+    job: JobSettings  # for the workers
+    log_to_driver: bool  # whether to print what workers print
+    package: Package | None = None  # the job's working_dir
+    log_level: str = "warning"  # of the core worker, and of the raylet
+
 
 class Session:
-    """A private cluster on this machine, and this process's connection to it as a driver.
+    """This process's connection to a cluster on this machine, as a driver.
+
+    Made by `start`, which starts a private cluster first and owns it, or by `join`.
 
     Parameters
     ----------
-    job : JobSettings
-        For the workers.
-    resources : dict
-        Of the node.
-    object_store_bytes : int
-        Size of its object store.
-    log_to_driver : bool
-        Whether to print what workers print.
-    root : str or None
-        Where session folders are made.
-    log_level : str
-        Of the raylet and core worker.
+    directory : str
+        The session's folder.
+    node : Node or None
+        The node, if this process has started it.
+    options : DriverOptions
+        What is this driver's own.
     """
 
-    def __init__(
-        self,
+    def __init__(self, directory: str, node: Node | None, options: DriverOptions) -> None:
+        job = options.job
+        core = CoreWorker(
+            mode=SCRIPT_MODE,
+            session_dir=directory,
+            namespace=job["namespace"],
+            entrypoint=_entrypoint(),
+            job_config=pickle.dumps(job),
+            owns_cluster=node is not None,
+            log_level=options.log_level,
+        )
+        try:
+            if options.package is not None:
+                from rayc._private.packaging import upload
+
+                upload(options.package, core)
+        except BaseException:
+            core.shutdown()
+            raise
+        self.directory = directory
+        self.name = os.path.basename(directory)
+        self.node = node
+        self._core = core
+        global_worker.namespace = job["namespace"]
+        global_worker.job_settings = job
+        global_worker.runtime_env = job.get("runtime_env", {})
+        global_worker.session = self
+        global_worker.connect(SCRIPT_MODE, core, directory)
+        self._printer = LogPrinter(core, quiet=not options.log_to_driver)
+        self._printer.start()
+
+    @classmethod
+    def start(
+        cls,
+        options: DriverOptions,
         *,
-        job: JobSettings,
         resources: dict[str, float],
         object_store_bytes: int,
-        log_to_driver: bool,
         root: str | None = None,
-        log_level: str = "warning",
-    ) -> None:
+    ) -> Session:
+        """Start a private cluster, and connect to it.
+
+        Parameters
+        ----------
+        options : DriverOptions
+            What is this driver's own.
+        resources : dict
+            Of the node.
+        object_store_bytes : int
+            Size of its object store.
+        root : str or None
+            Where session folders are made.
+        """
         _raise_limit_of_open_files()
-        self.root = session_root(root)
-        remove_dead_sessions(self.root)
-        self.directory = _make_session_directory(self.root)
-        self.name = os.path.basename(self.directory)
-        self.node: Node | None = None
-        self._printer: LogPrinter | None = None
+        root = session_root(root)
+        remove_dead_sessions(root)
+        directory = _make_session_directory(root)
+        node: Node | None = None
         try:
-            self.node = Node(
+            node = Node(
                 NodeOptions(
-                    session_dir=self.directory,
+                    session_dir=directory,
                     resources=resources,
                     object_store_bytes=object_store_bytes,
                     workers_max=_WORKERS_MAX,
-                    log_level=log_level,
+                    log_level=options.log_level,
+                    zygote_variables=read_at_start(
+                        options.job.get("runtime_env", {}).get("env_vars", {})
+                    ),
                 )
             )
-            core = CoreWorker(
-                mode=SCRIPT_MODE,
-                session_dir=self.directory,
-                namespace=job["namespace"],
-                entrypoint=_entrypoint(),
-                job_config=pickle.dumps(job),
-                owns_cluster=True,
-                log_level=log_level,
-            )
+            return cls(directory, node, options)
         except BaseException:
-            if self.node is not None:
-                self.node.kill()
-            self._remove()
+            if node is not None:
+                node.kill()
+            _remove_session_directory(directory)
             raise
-        global_worker.namespace = job["namespace"]
-        global_worker.job_settings = job
-        global_worker.session = self
-        global_worker.connect(SCRIPT_MODE, core, self.directory)
-        self._core = core
-        self._printer = LogPrinter(core, quiet=not log_to_driver)
-        self._printer.start()
+
+    @classmethod
+    def join(cls, options: DriverOptions, directory: str) -> Session:
+        """Connect to the cluster of a session that another process has started.
+
+        Raises
+        ------
+        ConnectionError
+            If nobody serves there.
+        RuntimeError
+            If it is of another version of rayc or Python.
+        """
+        session_versions.check(directory)
+        _raise_limit_of_open_files()
+        try:
+            return cls(directory, None, options)
+        except (OSError, exceptions.RaySystemError) as error:
+            raise ConnectionError(
+                f"cannot connect to the session {directory}: {error}"
+            ) from error
 
     def address_info(self) -> dict[str, Any]:
         """Return where the session is, as `init`'s result shows it."""
         sockets = os.path.join(self.directory, "sockets")
         return {
-            "node_ip_address": self.node.ip if self.node else "",
+            "node_ip_address": NODE_IP,
             "redis_address": None,
             "object_store_address": os.path.join(sockets, "plasma"),
             "raylet_socket_name": os.path.join(sockets, "raylet"),
@@ -121,25 +179,24 @@ class Session:
 
     def flush_logs(self) -> None:
         """Print what has arrived of what workers print."""
-        if self._printer is not None:
-            self._printer.flush()
+        self._printer.flush()
 
     def end(self) -> None:
-        """End the cluster, wait for it, print what it still had to say, remove the folder."""
+        """Disconnect, and print what workers still had to say.
+
+        If this process has started the cluster: end it first, wait for it, and remove the
+        folder.
+        """
         try:
             self._core.shutdown()
         finally:
             global_worker.disconnect()
             try:
-                if self._printer is not None:
-                    self._printer.finish()
+                self._printer.finish()
             finally:
                 if self.node is not None:
                     self.node.wait()
-                self._remove()
-
-    def _remove(self) -> None:
-        _remove_session_directory(self.directory)
+                    _remove_session_directory(self.directory)
 
 
 def session_root(wanted: str | None) -> str:
@@ -186,6 +243,7 @@ def _make_session_directory(root: str) -> str:
             os.mkdir(directory, 0o700)
             with open(os.path.join(directory, "driver.pid"), "w") as file:
                 file.write(f"{os.getpid()}\n{_start_time(os.getpid())}\n")
+            session_versions.write(directory)
             for folder in ("sockets", "logs"):
                 os.mkdir(os.path.join(directory, folder), 0o700)
             _point_latest_at(root, name)
@@ -270,11 +328,22 @@ def _entrypoint() -> str:
     return sys.argv[0] if sys.argv and sys.argv[0] else "(interactive)"
 
 
-def search_path_for_workers() -> list[str]:
-    """Return the folders in which this driver finds its modules."""
-    folders = [os.path.dirname(os.path.abspath(sys.argv[0]))] if sys.argv and sys.argv[0] else []
-    folders += [os.path.abspath(folder) for folder in sys.path]
-    folders.append(os.getcwd())
+def search_path_for_workers(*, with_own_folders: bool) -> list[str]:
+    """Return the folders in which this driver finds its modules.
+
+    Parameters
+    ----------
+    with_own_folders : bool
+        Whether the script's folder and the current one are among them; not so if workers
+        get a folder of their own.
+    """
+    script = os.path.dirname(os.path.abspath(sys.argv[0])) if sys.argv and sys.argv[0] else ""
+    own = [script, os.getcwd()] if script else [os.getcwd()]
+    folders = [os.path.abspath(folder) for folder in sys.path]
+    if with_own_folders:
+        folders = [*own[:-1], *folders, own[-1]]
+    else:
+        folders = [folder for folder in folders if folder not in own]
     return list(dict.fromkeys(folders))
 
 

@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from rayc import _raylet, exceptions
@@ -26,7 +27,7 @@ class JobSettings(TypedDict, total=False):
 
     namespace: str
     sys_path: list[str]
-    env_vars: dict[str, str]
+    runtime_env: dict[str, Any]
     code_search_path: list[str]
     default_actor_lifetime: str
     metadata: dict[str, str]
@@ -47,6 +48,8 @@ class Worker:
         The extension's object; None while not connected.
     session : Session or None
         The driver's session, if this process is a driver.
+    runtime_env : dict
+        That of this process: a driver's is its job's.
     actors : dict
         The actor that lives here, by its id.
     lock : RLock
@@ -61,6 +64,7 @@ class Worker:
         self.session_name = ""
         self.namespace = ""
         self.job_settings: JobSettings = {}
+        self.runtime_env: dict[str, Any] = {}
         self.actors: dict[ActorID, Any] = {}
         self.function_actor_manager = FunctionActorManager(self)
         self.lock = threading.RLock()
@@ -93,6 +97,7 @@ class Worker:
         self.session = None
         self.namespace = ""
         self.job_settings = {}
+        self.runtime_env = {}
         self.actors.clear()
         self.function_actor_manager.clear()
 
@@ -108,6 +113,16 @@ class Worker:
         self.mode = None
         self.core_worker = None
         self.session = None
+
+    def runtime_env_of_call(self, options: Mapping[str, Any]) -> str:
+        """Return the runtime environment of a task or actor with these options, as it travels."""
+        option = options.get("runtime_env")
+        job = self.job_settings.get("runtime_env", {})
+        if not option and self.runtime_env is job:
+            return ""
+        from rayc._private.runtime_env import of_call
+
+        return of_call(option, self.runtime_env, job)
 
     def check_not_forked(self) -> None:
         """Refuse to go on in a process that was forked from a connected one."""
@@ -187,15 +202,25 @@ def _make_task_error(
     return make_task_error(exception, function_name, actor_repr=actor_repr, actor_id=actor_id)
 
 
-def _before_first_task(job_id: JobID, job_config: bytes) -> None:
-    """Make this worker one of the job's."""
+def _before_first_task(job_id: JobID, job_config: bytes, runtime_env: str) -> None:
+    """Make this worker one of the job's, and of a runtime environment ("": the job's)."""
     settings: JobSettings = pickle.loads(job_config) if job_config else {}
+    env: dict[str, Any] = settings.get("runtime_env", {})
+    if runtime_env:
+        import json
+
+        env = json.loads(runtime_env)
+    if env:
+        from rayc._private.runtime_env_setup import set_up
+
+        core = global_worker.existing()
+        set_up(env, core.session_dir, core)
+    global_worker.runtime_env = env
     global_worker.job_settings = settings
     global_worker.namespace = settings.get("namespace", "")
     for folder in settings.get("sys_path", ()):
         if folder not in sys.path:
             sys.path.append(folder)
-    os.environ.update(settings.get("env_vars", {}))
 
 
 _task_environment: TaskEnvironment | None = None

@@ -263,6 +263,8 @@ inline void HoldNested(CoreWorker& core, core_worker::ReturnObject* returned) {
   }
 }
 
+inline bool IsCancelled(const core_worker::TaskContext& task) { return task.cancelled.load(); }
+
 // In a fork what pins are for is the parent's business: the pin stays.
 inline void ReleaseBuffer(std::shared_ptr<Buffer>& buffer) {
   if (fork_state.is_fork) {

@@ -42,6 +42,7 @@ cdef extern from "common/status.h" namespace "rayc" nogil:
         kObjectLost
         kRuntimeEnvSetup
         kInternal
+        kPlacementGroupRemoved
 
     cdef cppclass CStatus "rayc::Status":
         CStatus()
@@ -108,6 +109,11 @@ cdef extern from "common/task_spec.h" namespace "rayc" nogil:
         vector[CObjectRefInfo] nested
         c_bool IsRef() const
 
+    cdef cppclass CConcurrencyGroup "rayc::ConcurrencyGroup":
+        CConcurrencyGroup()
+        string name
+        int32_t max_concurrency
+
     cdef cppclass CActorCreationSpec "rayc::ActorCreationSpec":
         CActorCreationSpec()
         CActorId actor_id
@@ -121,6 +127,7 @@ cdef extern from "common/task_spec.h" namespace "rayc" nogil:
         string name_space
         string class_name
         string handle_state
+        vector[CConcurrencyGroup] concurrency_groups
 
     cdef cppclass COptionalCreation "std::optional<rayc::ActorCreationSpec>":
         c_bool has_value() const
@@ -135,8 +142,11 @@ cdef extern from "common/task_spec.h" namespace "rayc" nogil:
         CFunctionDescriptor function
         CAddress caller
         vector[CTaskArg] args
+        string runtime_env
         uint32_t num_returns
         int32_t max_retries
+        c_bool retry_exceptions
+        string retry_exception_types
         uint32_t attempt
         CResourceSet resources
         CResourceSet placement_resources

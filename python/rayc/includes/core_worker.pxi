@@ -34,6 +34,7 @@ cdef class CoreWorker:
         options.log_level = ParseLogLevel(to_string(log_level), CLogLevel.kWarning)
         options.bridge.execute_task = &execute_task
         options.bridge.check_signals = &check_signals
+        options.bridge.interrupt_main = &InterruptMainThread
         with nogil:
             status = StartCoreWorker(move(options), &self._core)
         check_status(status)
@@ -83,6 +84,7 @@ cdef class CoreWorker:
         cdef vector[CObjectId] returns
         held = []
         build_args(core, args, kwarg_names, &built, held)
+        declare_task()
         check_status(core.SubmitTask(options._options, move(built), &returns))
         return new_refs(returns)
 
@@ -95,13 +97,8 @@ cdef class CoreWorker:
         cdef CActorCreationSpec creation = actor._creation
         cdef CObjectId handle
         cdef CStatus status
-        if creation.is_asyncio:
-            raise NotImplementedError(
-                f"{call_name_of(options.descriptor).rpartition('.')[0]} has async methods, which "
-                "rayc does not have yet: make them plain methods, with max_concurrency > 1 for "
-                "calls that run at the same time"
-            )
         held = []
+        declare_task()
         build_args(core, args, kwarg_names, &built, held)
         with nogil:
             status = core.CreateActor(options._options, move(creation), move(built), &handle)
@@ -115,16 +112,24 @@ cdef class CoreWorker:
         args,
         kwarg_names,
         int max_task_retries=0,
+        int max_pending_calls=-1,
     ):
         """Call a method of an actor; returns the references of what it returns."""
         cdef CCoreWorker* core = self.core()
+        cdef CActorId actor = IdFrom[CActorId](actor_id._bytes)
         cdef vector[CTaskArg] built
         cdef vector[CObjectId] returns
         held = []
         build_args(core, args, kwarg_names, &built, held)
+        if max_pending_calls >= 0 and core.NumPendingCalls(actor) >= <size_t>max_pending_calls:
+            raise exceptions_module().PendingCallsLimitExceeded(
+                f"{call_name_of(options.descriptor)}() is not submitted: {max_pending_calls} calls "
+                "of this process to the actor are pending, as many as its max_pending_calls allows"
+            )
+        declare_task()
         check_status(
             core.SubmitActorTask(
-                IdFrom[CActorId](actor_id._bytes),
+                actor,
                 options._options,
                 move(built),
                 max_task_retries,
@@ -140,6 +145,17 @@ cdef class CoreWorker:
         cdef CStatus status
         with nogil:
             status = core.KillActor(actor, no_restart)
+        check_status(status)
+
+    def cancel_task(self, ObjectRef ref not None, bint force, bint recursive):
+        """Cancel the task that makes this object, unless it has ended."""
+        cdef CCoreWorker* core = self.core()
+        cdef CObjectId id
+        cdef CStatus status
+        check_ref(ref)
+        id = IdFrom[CObjectId](ref._bytes)
+        with nogil:
+            status = core.CancelTask(id, force, recursive)
         check_status(status)
 
     def get_named_actor(self, str name not None, str namespace not None):
@@ -200,6 +216,9 @@ cdef class CoreWorker:
         for ref in refs:
             check_ref(<ObjectRef?>ref)
             ids.push_back(IdFrom[CObjectId]((<ObjectRef>ref)._bytes))
+        declare_task()
+        if is_async_actor and timeout_ms != 0:
+            warn_of_blocking_get()
         with nogil:
             status = core.Get(ids, timeout_ms, &values)
         if core.TakePrinted():
@@ -236,6 +255,7 @@ cdef class CoreWorker:
         for ref in refs:
             check_ref(<ObjectRef?>ref)
             ids.push_back(IdFrom[CObjectId]((<ObjectRef>ref)._bytes))
+        declare_task()
         with nogil:
             status = core.Wait(ids, num_returns, timeout_ms, &ready)
         if core.TakePrinted():
@@ -326,36 +346,49 @@ cdef class CoreWorker:
 
     def get_current_task_spec(self):
         """Return the task that this thread runs, or None."""
-        cdef CTaskContext* context = CurrentTask()
+        cdef CTaskContext* context = current_task()
         return None if context == NULL else task_specification_of(context.spec)
 
     def get_current_task_id(self):
         """Return the task that this thread runs; nil if none."""
-        cdef CTaskContext* context = CurrentTask()
+        cdef CTaskContext* context = current_task()
         return task_id_of(CTaskId() if context == NULL else context.spec.get().task_id)
 
     def get_current_actor_id(self):
         """Return the actor that lives in this process, or is being made; nil if none."""
-        cdef CTaskContext* context = CurrentTask()
+        cdef CTaskContext* context = current_task()
         if context == NULL or context.spec.get().type == CTaskType.kNormal:
             return actor_id_of(own_actor_id)
         return actor_id_of(actor_id_in(deref(context.spec)))
 
     def get_current_task_name(self):
         """Return the name of the task that this thread runs; "" if none."""
-        cdef CTaskContext* context = CurrentTask()
+        cdef CTaskContext* context = current_task()
         return "" if context == NULL else to_str(context.spec.get().name)
+
+    def is_current_task_cancelled(self):
+        """Return whether the task that this thread runs was cancelled."""
+        cdef CTaskContext* context = current_task()
+        return context != NULL and IsCancelled(deref(context))
+
+    def is_in_async_actor(self):
+        """Return whether the actor of this process has an event loop."""
+        return is_async_actor
+
+    def was_actor_restarted(self):
+        """Return whether the actor of this process is not the first of its id."""
+        return own_attempt > 0
 
     def get_assigned_instances(self):
         """Return the instances (of GPUs) that this worker's lease gives it, by resource."""
-        cdef CTaskContext* context = CurrentTask()
+        cdef CTaskContext* context = current_task()
         if context != NULL and context.spec.get().type != CTaskType.kActor:
             return instances_dict(context.assigned)
         return dict(own_instances)
 
     def get_assigned_resources(self):
         """Return the amounts of resources that the task, or this worker's actor, holds."""
-        cdef CTaskContext* context = CurrentTask()
+        cdef CTaskContext* context = current_task()
         if context != NULL and context.spec.get().type != CTaskType.kActor:
             return resources_dict(context.spec.get().resources)
         return dict(own_resources)

@@ -20,7 +20,15 @@ from rayc.includes.common cimport (
     string_view,
 )
 from rayc.includes.function_descriptor cimport CFunctionDescriptor
-from rayc.includes.unique_ids cimport CActorId, CJobId, CNodeId, CObjectId, CWorkerId
+from rayc.includes.unique_ids cimport (
+    CActorId,
+    CJobId,
+    CNodeId,
+    CObjectId,
+    CPlacementGroupId,
+    CTaskId,
+    CWorkerId,
+)
 
 
 cdef extern from "core_worker/object_format.h" namespace "rayc::core_worker" nogil:
@@ -48,15 +56,55 @@ cdef extern from "core_worker/language_bridge.h" namespace "rayc::core_worker" n
     cdef cppclass CTaskResult "rayc::core_worker::TaskResult":
         vector[CReturnObject] returns
         c_bool is_application_error
+        c_bool is_final_error
         c_bool printed
         c_bool worker_exiting
         int exit_code
         string exit_detail
         CStatus system_error
+        int doorbell_fd
 
     cdef cppclass CLanguageBridge "rayc::core_worker::LanguageBridge":
         void (*execute_task)(const CTaskExecution&, CTaskResult*) noexcept nogil
         CStatus (*check_signals)() noexcept nogil
+        void (*interrupt_main)() noexcept nogil
+
+
+cdef extern from "common/scheduling_strategy.h" namespace "rayc" nogil:
+    cdef cppclass CSchedulingStrategy "rayc::SchedulingStrategy":
+        CSchedulingStrategy()
+        CPlacementGroupId group
+        int32_t bundle_index
+        c_bool captures_children
+        string node_text
+        CNodeId node
+        c_bool node_is_soft
+        c_bool fails_if_busy
+        c_bool InGroup() const
+
+
+cdef extern from "core_worker/placement_groups.h" namespace "rayc::core_worker" nogil:
+    cdef cppclass CPlacementGroupSpec "rayc::core_worker::PlacementGroupSpec":
+        CPlacementGroupSpec()
+        string name
+        string name_space
+        int strategy
+        vector[CResourceSet] bundles
+        c_bool is_detached
+        CNodeId soft_target
+
+    cdef cppclass CPlacementGroupRecord "rayc::core_worker::PlacementGroupRecord":
+        CPlacementGroupRecord()
+        CPlacementGroupId id
+        string name
+        string name_space
+        int strategy
+        vector[CResourceSet] bundles
+        vector[CNodeId] nodes
+        int state
+        string failure
+        uint64_t created_after_us
+        uint32_t attempts
 
 
 cdef extern from "core_worker/options.h" namespace "rayc::core_worker" nogil:
@@ -87,7 +135,10 @@ cdef extern from "core_worker/options.h" namespace "rayc::core_worker" nogil:
         CResourceSet placement_resources
         int32_t max_retries
         c_bool retry_exceptions
+        string retry_exception_types
         string runtime_env
+        CSchedulingStrategy strategy
+        c_bool inherits_group
         string concurrency_group
         void Seal()
 
@@ -98,6 +149,12 @@ cdef extern from "core_worker/task_executor.h" namespace "rayc::core_worker" nog
         CAssignedInstances assigned
 
     CTaskContext* CurrentTask "rayc::core_worker::TaskExecutor::Current"()
+    void SetCurrentTask "rayc::core_worker::TaskExecutor::SetCurrent"(CTaskContext*)
+    shared_ptr[CTaskContext] CurrentTaskShared \
+        "rayc::core_worker::TaskExecutor::CurrentShared"()
+    c_bool EnterOwnCode "rayc::core_worker::TaskExecutor::EnterOwnCode"()
+    void LeaveOwnCode "rayc::core_worker::TaskExecutor::LeaveOwnCode"()
+    c_bool TakeInterrupt "rayc::core_worker::TaskExecutor::TakeInterrupt"()
 
 
 cdef extern from "core_worker/core_worker.h" namespace "rayc::core_worker" nogil:
@@ -148,6 +205,21 @@ cdef extern from "core_worker/core_worker.h" namespace "rayc::core_worker" nogil
         CStatus SubmitActorTask(const CActorId&, const CTaskOptions&, vector[CTaskArg], int32_t,
                                 vector[CObjectId]*)
         CStatus KillActor(const CActorId&, c_bool)
+        CStatus CancelTask(const CObjectId&, c_bool, c_bool)
+        size_t NumPendingCalls(const CActorId&) const
+
+        c_bool TakeAsyncCall(CTaskExecution*, shared_ptr[CTaskContext]*)
+        void FinishAsyncCall(const CTaskId&, CTaskResult*)
+        vector[CTaskId] TakeCancelled()
+
+        CStatus CreatePlacementGroup(const CPlacementGroupSpec&, CPlacementGroupId*)
+        CStatus WaitPlacementGroup(const CPlacementGroupId&, int64_t, c_bool*)
+        CStatus PlacementGroupReady(const CPlacementGroupId&, CObjectValue, CObjectId*)
+        void RemovePlacementGroup(const CPlacementGroupId&)
+        CStatus GetPlacementGroup(const CPlacementGroupId&, const string&, const string&,
+                                  vector[CPlacementGroupRecord]*)
+        CStatus ListPlacementGroups(vector[CPlacementGroupRecord]*)
+        CSchedulingStrategy CurrentStrategy()
 
         int RunTaskLoop()
         const string& exit_detail() const
@@ -193,6 +265,7 @@ cdef extern from "rayc/includes/bridge.h" namespace "rayc::python" nogil:
     shared_ptr[CBuffer] NewHeapBuffer(size_t, uint8_t**)
     void ReleaseBuffer(shared_ptr[CBuffer]&)
     void HoldNested(CCoreWorker&, CReturnObject*)
+    c_bool IsCancelled(const CTaskContext&)
 
     cdef cppclass CReadyQueue "rayc::python::ReadyQueue":
         vector[CObjectId] Take()
@@ -211,6 +284,8 @@ cdef extern from "rayc/includes/process.h" namespace "rayc::python" nogil:
     c_bool OnMainThread()
     void SetProcessTitle(string_view)
     void SetThreadName(const char*)
+    int CancelSignal()
+    void InterruptMainThread() noexcept
     int BecomeSubreaper()
     c_bool DieWithParent(int)
 

@@ -48,6 +48,17 @@ inline void SetHasSession(bool has_session) {
 // Python runs signal handlers in its main thread alone, which is the process' first.
 inline bool OnMainThread() { return syscall(SYS_gettid) == getpid(); }
 
+// ---- interruption ----
+
+// Python's handler of this signal asks whether the task that runs is to be interrupted. One that
+// user code hardly uses.
+inline int CancelSignal() { return SIGRTMIN + 6; }
+
+// Also ends a blocking system call.
+inline void InterruptMainThread() noexcept {
+  syscall(SYS_tgkill, getpid(), getpid(), CancelSignal());
+}
+
 // ---- title ----
 
 // The memory of the command line, which ps shows; its end stays a zero, or the kernel would take

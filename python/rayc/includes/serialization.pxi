@@ -2,7 +2,7 @@
 #
 # Two phases: serialize() finds out what a value consists of and how large it is; write_to() then
 # puts it where it is to lie, in one copy, without the GIL. Plain small values take a path of their
-# own (plain_codec.h). Deserialized buffers are views into the stored object, read-only, and keep it.
+# own (plain_codec.h). Deserialized buffers are read-only views into the stored object, and keep it.
 
 cdef string PLAIN_TAG = b"v"
 cdef string RAW_TAG = b"b"
@@ -282,6 +282,8 @@ cdef object stored_error(const CObjectValue& stored, const CObjectId& source, ch
         text_at = 16
     if kind == b"a":
         cause = unpickle(pin(stored.data, data + text_at, size - text_at), (), source)
+        if isinstance(getattr(cause, "cause", None), module.RuntimeEnvSetupError):
+            return cause.cause  # its constructor was never reached
         return module.ActorDiedError(cause, actor_id)
     if kind == b"s" or kind == b"d":
         digits = to_bytes(stored.metadata)[1:]

@@ -15,8 +15,8 @@ cdef int refuse_fork() except -1:
     name = session_names[len(session_names) - 1]
     raise RuntimeError(
         f"This process (pid {os.getpid()}) is a fork of process {fork_state.owner_pid}, which owns "
-        f"the rayc session {name!r}. A fork cannot use it: start the child with the 'spawn' method, "
-        "or use tasks."
+        f"the rayc session {name!r}. A fork cannot use it: start the child with the 'spawn' "
+        "method, or use tasks."
     )
 
 

@@ -67,6 +67,10 @@ cdef object error_of(CStatusCode code, str text, str actor_id, str object_id):
         if actor_id is not None:
             return module.ActorUnschedulableError(text)
         return module.TaskUnschedulableError(text)
+    if code == CStatusCode.kPlacementGroupRemoved:
+        if actor_id is not None:
+            return module.ActorPlacementGroupRemoved(text)
+        return module.TaskPlacementGroupRemoved(text)
     if code == CStatusCode.kCancelled:
         return module.TaskCancelledError(None, text)
     if code == CStatusCode.kRuntimeEnvSetup:

@@ -27,8 +27,10 @@ cdef class SubmitOptions:
         dict placement_resources=None,
         int max_retries=0,
         bint retry_exceptions=False,
+        bytes retry_exception_types=b"",
         str runtime_env="",
         str concurrency_group="",
+        SchedulingStrategy strategy=None,
     ):
         if num_returns < 0:
             raise ValueError("num_returns must not be negative")
@@ -43,8 +45,12 @@ cdef class SubmitOptions:
         )
         self._options.max_retries = max_retries
         self._options.retry_exceptions = retry_exceptions
+        self._options.retry_exception_types = to_string(retry_exception_types)
         self._options.runtime_env = to_string(runtime_env)
         self._options.concurrency_group = to_string(concurrency_group)
+        if strategy is not None:
+            self._options.strategy = strategy._strategy
+        self._options.inherits_group = strategy is None
         self._options.Seal()
 
 
@@ -65,7 +71,9 @@ cdef class ActorOptions:
         str namespace="",
         str class_name="",
         bytes handle_state=b"",
+        dict concurrency_groups=None,
     ):
+        cdef CConcurrencyGroup group
         self._creation.max_restarts = max_restarts
         self._creation.max_task_retries = max_task_retries
         self._creation.max_concurrency = max_concurrency
@@ -76,6 +84,11 @@ cdef class ActorOptions:
         self._creation.name_space = to_string(namespace)
         self._creation.class_name = to_string(class_name)
         self._creation.handle_state = to_string(handle_state)
+        if concurrency_groups:
+            for group_name, group_size in concurrency_groups.items():
+                group.name = to_string(group_name)
+                group.max_concurrency = group_size
+                self._creation.concurrency_groups.push_back(group)
 
 
 cdef int build_args(CCoreWorker* core, object args, object kwarg_names, vector[CTaskArg]* built,

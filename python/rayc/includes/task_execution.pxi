@@ -26,8 +26,10 @@ cdef bytes shown_title = b""
 cdef CActorId own_actor_id
 cdef dict own_resources = {}
 cdef dict own_instances = {}
+cdef uint32_t own_attempt = 0  # how often it was started before
 
 cdef bint job_is_set_up = False
+cdef bytes job_config = None  # until then: it comes with the first task of each caller
 cdef object output_is_dirty = None
 cdef double applied_cpus = -1
 cdef bint applied_instances = False
@@ -120,42 +122,44 @@ cdef int run_and_store(const CTaskExecution& execution, TaskCode code,
     cdef const CTaskSpec* spec = execution.spec.get()
     try:
         store_returns(spec, run(execution, code, result), code, result)
-    except SystemExit as error:
-        leave(spec, code, error, result)
-    except KeyboardInterrupt:
-        cancelled(spec, code, result)
     except BaseException as error:
-        if isinstance(error, exceptions_module().AsyncioActorExit):
-            leave(spec, code, SystemExit(0), result)
-        else:
-            store_failure(spec, code, error, result)
+        fail(spec, code, error, result)
+    return 0
+
+
+cdef int fail(const CTaskSpec* spec, TaskCode code, object error, CTaskResult* result) except -1:
+    """The user's code raised."""
+    if isinstance(error, SystemExit):
+        leave(spec, code, error, result)
+    elif isinstance(error, KeyboardInterrupt):
+        cancelled(spec, code, result)
+    elif isinstance(error, exceptions_module().AsyncioActorExit):
+        leave(spec, code, SystemExit(0), result)
+    else:
+        store_failure(spec, code, error, result)
     return 0
 
 
 cdef object run(const CTaskExecution& execution, TaskCode code, CTaskResult* result):
     """Run the user's code; returns its value."""
-    global own_resources, own_instances, job_is_set_up
+    global own_resources, own_instances
     cdef const CTaskSpec* spec = execution.spec.get()
-    # It comes with the first task of each caller; a worker serves one job.
-    if not job_is_set_up and not execution.job_config.empty():
-        _before_first_task(job_id_of(spec.job_id), to_bytes(execution.job_config))
-        job_is_set_up = True
+    if not job_is_set_up:
+        set_up_job(execution)
     apply_resources(execution)
     args, kwargs = load_args(execution)
     if spec.type == CTaskType.kActorCreation:
         own_resources = resources_dict(spec.resources)
         own_instances = instances_dict(execution.assigned)
-        create_actor(spec, code, args, kwargs)
+        result.doorbell_fd = create_actor(spec, code, args, kwargs)
         return None
     info = _execution_infos.get(code.function_id)
     if info is None:
         info = _get_execution_info(job_id_of(spec.job_id), code.descriptor)
     if spec.type == CTaskType.kActor:
         value = info.function(_actors[actor_id_of(spec.actor_id)], *args, **kwargs)
-    elif kwargs:
-        value = info.function(*args, **kwargs)
     else:
-        value = info.function(*args)
+        value = run_own_code(info.function, args, kwargs)
     if spec.type == CTaskType.kNormal and info.max_calls:
         code.runs += 1
         if code.runs >= info.max_calls:
@@ -163,8 +167,41 @@ cdef object run(const CTaskExecution& execution, TaskCode code, CTaskResult* res
             result.exit_detail = to_string(f"{code.name} has run max_calls={info.max_calls} times")
     if type(value).__name__ == "coroutine":
         value.close()
-        raise NotImplementedError(f"{code.name} is async: async methods are not there yet")
+        raise TypeError(
+            f"{code.name} returned a coroutine: only actors with async methods run these"
+        )
     return value
+
+
+cdef object run_own_code(object function, list args, dict kwargs):
+    """Run a task's function, in the main thread: only here it can be interrupted."""
+    try:
+        if EnterOwnCode():
+            raise KeyboardInterrupt
+        if kwargs:
+            return function(*args, **kwargs)
+        return function(*args)
+    finally:
+        LeaveOwnCode()
+
+
+def interrupt_current_task(signum, frame):
+    """The main thread's handler of CANCEL_SIGNAL."""
+    if TakeInterrupt():
+        raise KeyboardInterrupt
+
+
+cdef int set_up_job(const CTaskExecution& execution) except -1:
+    """Make this worker one of the job and the runtime environment that it serves from now on."""
+    global job_is_set_up, job_config
+    cdef const CTaskSpec* spec = execution.spec.get()
+    if not execution.job_config.empty():
+        job_config = to_bytes(execution.job_config)
+    if job_config is not None:
+        _before_first_task(job_id_of(spec.job_id), job_config, to_str(spec.runtime_env))
+        job_is_set_up = True
+        job_config = None
+    return 0
 
 
 cdef tuple load_args(const CTaskExecution& execution):
@@ -190,26 +227,36 @@ cdef tuple load_args(const CTaskExecution& execution):
     return values[:positional], dict(zip(names, values[positional:]))
 
 
-cdef int create_actor(const CTaskSpec* spec, TaskCode code, list args, dict kwargs) except -1:
-    """Make the actor of this process."""
-    global idle_title, own_actor_id
+cdef int create_actor(const CTaskSpec* spec, TaskCode code, list args, dict kwargs) except -2:
+    """Make the actor of this process. Returns what wakes its event loop; -1: it has none."""
+    global idle_title, own_actor_id, own_attempt
+    cdef int doorbell_fd = -1
     cls = _load_actor_class(job_id_of(spec.job_id), code.descriptor)
     own_actor_id = spec.creation.value().actor_id
-    if cls.__new__ is object.__new__:
-        actor = cls.__new__(cls)
-    else:
-        actor = cls.__new__(cls, *args, **kwargs)
+    own_attempt = spec.attempt
     actor_id = actor_id_of(own_actor_id)
-    _actors[actor_id] = actor
     try:
-        # As Python's call of a class does it.
-        if isinstance(actor, cls):
-            cls.__init__(actor, *args, **kwargs)
+        if spec.creation.value().is_asyncio:
+            doorbell_fd = construct_in_event_loop(code, cls, actor_id, args, kwargs)
+        else:
+            construct(cls, actor_id, args, kwargs)
     except BaseException:
         _actors.pop(actor_id, None)
         raise
     idle_title = f"rayc::{short_name(code.descriptor.class_name)}".encode("utf-8", "replace")
-    return 0
+    return doorbell_fd
+
+
+def construct(cls, actor_id, list args, dict kwargs):
+    """Make the object, as Python's call of a class does it; returns what __init__ does."""
+    if cls.__new__ is object.__new__:
+        actor = cls.__new__(cls)
+    else:
+        actor = cls.__new__(cls, *args, **kwargs)
+    _actors[actor_id] = actor
+    if isinstance(actor, cls):
+        return cls.__init__(actor, *args, **kwargs)
+    return None
 
 
 cdef int apply_resources(const CTaskExecution& execution) except -1:
@@ -292,11 +339,23 @@ cdef int store_failure(const CTaskSpec* spec, TaskCode code, object error,
     failure = _make_task_error(error, code.name, "")
     stored = store_error(failure, &nested)
     result.is_application_error = True
+    result.is_final_error = spec.retry_exceptions and not is_retried_for(spec, error)
     fill_returns(spec, stored, result)
     for i in range(result.returns.size()):
         result.returns[i].nested = nested
         HoldNested(deref(core_now()), &result.returns[i])
     return 0
+
+
+cdef bint is_retried_for(const CTaskSpec* spec, object error) except -1:
+    if spec.retry_exception_types.empty():
+        return True
+    import pickle
+
+    try:
+        return isinstance(error, pickle.loads(to_bytes(spec.retry_exception_types)))
+    except Exception:
+        return False  # none of a class that does not exist here
 
 
 cdef int cancelled(const CTaskSpec* spec, TaskCode code, CTaskResult* result) except -1:

@@ -13,6 +13,7 @@ cdef extern from "common/ids.h" namespace "rayc" nogil:
 
     cdef cppclass CNodeId "rayc::NodeId":
         CNodeId()
+        c_bool IsNil() const
         const unsigned char* data() const
 
     cdef cppclass CWorkerId "rayc::WorkerId":

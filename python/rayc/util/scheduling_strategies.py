@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rayc._raylet import NodeID
+from rayc.util.placement_group import PlacementGroup
 
 __all__ = [
     "DoesNotExist",
@@ -32,10 +33,15 @@ class PlacementGroupSchedulingStrategy:
 
     def __init__(
         self,
-        placement_group: Any,
+        placement_group: PlacementGroup | None,
         placement_group_bundle_index: int = -1,
         placement_group_capture_child_tasks: bool | None = None,
     ) -> None:
+        if placement_group is not None and not isinstance(placement_group, PlacementGroup):
+            raise TypeError(f"placement_group must be a placement group, not {placement_group!r}")
+        index = placement_group_bundle_index
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise TypeError(f"placement_group_bundle_index must be an integer, not {index!r}")
         self.placement_group = placement_group
         self.placement_group_bundle_index = placement_group_bundle_index
         self.placement_group_capture_child_tasks = placement_group_capture_child_tasks
@@ -79,6 +85,14 @@ class NodeAffinitySchedulingStrategy:
 class _LabelCondition:
     """A condition on the value of a label."""
 
+    def holds(self, value: str | None) -> bool:
+        """Return whether it holds; None: the node does not have the label."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        values = ", ".join(repr(value) for value in getattr(self, "values", ()))
+        return f"{type(self).__name__}({values})"
+
 
 class In(_LabelCondition):
     """The label has one of the values."""
@@ -86,6 +100,10 @@ class In(_LabelCondition):
     def __init__(self, *values: str) -> None:
         _check_values(values)
         self.values = list(values)
+
+    def holds(self, value: str | None) -> bool:
+        """Return whether it holds."""
+        return value in self.values
 
 
 class NotIn(_LabelCondition):
@@ -95,13 +113,25 @@ class NotIn(_LabelCondition):
         _check_values(values)
         self.values = list(values)
 
+    def holds(self, value: str | None) -> bool:
+        """Return whether it holds."""
+        return value not in self.values
+
 
 class Exists(_LabelCondition):
     """The node has the label."""
 
+    def holds(self, value: str | None) -> bool:
+        """Return whether it holds."""
+        return value is not None
+
 
 class DoesNotExist(_LabelCondition):
     """The node does not have the label."""
+
+    def holds(self, value: str | None) -> bool:
+        """Return whether it holds."""
+        return value is None
 
 
 def _check_values(values: tuple[Any, ...]) -> None:

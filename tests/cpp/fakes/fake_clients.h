@@ -97,6 +97,7 @@ class FakeWorkerClient final : public rpc::WorkerClient {
                        const Address& /*borrower*/) override {}
   void CancelTask(const TaskId& /*task*/, bool /*force*/, bool /*recursive*/,
                   rpc::Callback<bool> /*callback*/) override {}
+  void CancelAtOwner(const ObjectId& /*object*/, bool /*force*/, bool /*recursive*/) override {}
   void KillActor(const ActorId& actor, bool graceful, std::string_view /*reason*/) override {
     stopped.emplace_back(actor, graceful);
   }

@@ -152,8 +152,8 @@ class FakeWorker {
 class FakeZygote {
  public:
   FakeZygote()
-      : session_dir_(std::getenv("RAYC_SESSION_DIR")),
-        socket_(std::atoi(std::getenv("RAYC_ZYGOTE_FD"))) {}
+      : session_dir_(Variable("RAYC_SESSION_DIR")),
+        socket_(std::atoi(Variable("RAYC_ZYGOTE_FD").c_str())) {}
 
   int Run() {
     BecomeSubreaper();
@@ -176,6 +176,10 @@ class FakeZygote {
   }
 
  private:
+  static std::string Variable(const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+  }
   template <typename Body>
   void Send(Body body) {
     fb::ZygoteMessageT message;

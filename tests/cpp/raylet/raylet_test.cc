@@ -135,6 +135,7 @@ class RayletTest : public ::testing::Test {
     arguments.insert(arguments.end(), more.begin(), more.end());
     arguments.insert(arguments.end(), {"--", SelfPath(), "--as-zygote"});
     std::vector<char*> pointers;
+    pointers.reserve(arguments.size() + 1);
     for (std::string& argument : arguments) {
       pointers.push_back(argument.data());
     }
@@ -547,7 +548,7 @@ TEST_F(RayletTest, AWorkerThatDisconnectsButStaysIsKilled) {
   task.spec->name = "disconnect";
   Do(*lease, "flush");
   workers[lease->worker.socket]->channel()->Call<fb::PushTaskReply>(
-      Method::kPushTask, task, [](Result<const fb::PushTaskReply*> /*reply*/) {});
+      Method::kPushTask, task, [](const Result<const fb::PushTaskReply*>& /*reply*/) {});
   Lease(*driver, 2);
   const fb::WorkerDeathT death = DeathOf(*driver, lease->worker.worker_id);
   EXPECT_EQ(death.signal, SIGKILL);
