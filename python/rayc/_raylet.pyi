@@ -11,6 +11,7 @@ _ID = TypeVar("_ID", bound="BaseID")
 SCRIPT_MODE: int
 WORKER_MODE: int
 LOCAL_MODE: int
+CANCEL_SIGNAL: int
 
 class BaseID:
     def __init__(self, binary: bytes) -> None: ...
@@ -136,6 +137,9 @@ class TaskSpecification:
     @property
     def num_args(self) -> int: ...
 
+def interrupt_current_task(signum: int, frame: Any) -> None:
+    """A worker's handler of CANCEL_SIGNAL: raises KeyboardInterrupt if its task was cancelled."""
+
 @final
 class SubmitOptions:
     """What does not change between calls of one function (or method) with the same options.
@@ -153,6 +157,7 @@ class SubmitOptions:
         placement_resources: dict[str, float] | None = None,  # None = same as resources
         max_retries: int = 0,
         retry_exceptions: bool = False,
+        retry_exception_types: bytes = b"",  # a pickled tuple of classes; b"" = all
         runtime_env: str = "",  # canonical JSON
         concurrency_group: str = "",
         strategy: SchedulingStrategy | None = None,  # None = the caller's group if it captures
@@ -191,6 +196,7 @@ class ActorOptions:
         namespace: str = "",
         class_name: str = "",
         handle_state: bytes = b"",  # pickled; given back by get_named_actor
+        concurrency_groups: dict[str, int] | None = None,
     ) -> None: ...
 
 @final
@@ -241,7 +247,11 @@ class CoreWorker:
         args: Sequence[Any],
         kwarg_names: Sequence[str],
         max_task_retries: int = 0,
-    ) -> list[ObjectRef[Any]]: ...
+        max_pending_calls: int = -1,
+    ) -> list[ObjectRef[Any]]:
+        """Raises PendingCallsLimitExceeded if so many calls of this process are pending."""
+    def cancel_task(self, ref: ObjectRef[Any], force: bool, recursive: bool) -> None:
+        """ValueError if `force` is given for the call of an actor."""
     def kill_actor(self, actor_id: ActorID, no_restart: bool) -> None: ...
     def get_named_actor(self, name: str, namespace: str) -> tuple[ActorID, bytes] | None:
         """(actor id, handle_state), or None."""
@@ -252,8 +262,8 @@ class CoreWorker:
     def get(self, refs: Sequence[ObjectRef[Any]], timeout_ms: int = -1) -> list[Any]:
         """Values in order; raises the error of the first failed one, GetTimeoutError."""
     def wait(
-        self, refs: Sequence[ObjectRef[Any]], num_returns: int, timeout_ms: int, fetch_local: bool
-    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]: ...
+        self, refs: list[ObjectRef[Any]], num_returns: int, timeout_ms: int, fetch_local: bool
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]] | None: ...
 
     # GCS
     def kv_put(self, key: bytes, value: bytes, namespace: str, overwrite: bool = True) -> bool:
@@ -268,6 +278,9 @@ class CoreWorker:
     def get_current_task_id(self) -> TaskID: ...
     def get_current_actor_id(self) -> ActorID: ...
     def get_current_task_name(self) -> str: ...
+    def is_current_task_cancelled(self) -> bool: ...
+    def is_in_async_actor(self) -> bool: ...
+    def was_actor_restarted(self) -> bool: ...
     def get_assigned_instances(self) -> dict[str, list[int]]: ...
     def get_assigned_resources(self) -> dict[str, float]: ...
     def get_job_config(self, job_id: JobID) -> bytes: ...

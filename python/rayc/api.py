@@ -147,6 +147,7 @@ proxy_server_url
                 _memory=hidden.get("_memory"),
                 _node_name=hidden.get("_node_name"),
                 _system_config=hidden.get("_system_config"),
+                cpu_isolation=hidden.get("cpu_isolation"),
             )
         else:
             store_bytes, node_resources = arguments.node_totals(
@@ -166,6 +167,7 @@ proxy_server_url
                 options,
                 resources=node_resources,
                 object_store_bytes=store_bytes,
+                cpu_cores=arguments.cores_to_pin_to(hidden, node_resources),
                 root=arguments.temp_dir(hidden),
             )
         _install_exit_hooks()
@@ -553,10 +555,6 @@ def wait(
         raise TypeError(f"num_returns must be an integer, not {num_returns!r}")
     if not refs:
         return [], []
-    if set(map(type, refs)) != {ObjectRef}:
-        _check_refs("wait", refs)
-    if len(set(refs)) != len(refs):
-        raise ValueError("wait() takes each reference once, and some are in the list twice")
     if num_returns <= 0:
         raise ValueError(f"num_returns must be at least 1, and is {num_returns}")
     if num_returns > len(refs):
@@ -565,4 +563,8 @@ def wait(
             f"and is {num_returns}"
         )
     core = global_worker.core_worker or _core_for(refs)
-    return core.wait(refs, num_returns, timeout_ms, bool(fetch_local))
+    parts = core.wait(refs, num_returns, timeout_ms, bool(fetch_local))
+    if parts is None:
+        _check_refs("wait", refs)
+        raise TypeError("wait() takes a list of references")
+    return parts

@@ -244,6 +244,10 @@ def _dump_exception(error: BaseException) -> bytes:
     import cloudpickle
 
     try:
+        if hasattr(error, "exceptions") and hasattr(error, "derive"):  # an exception group
+            members = [_dump_exception(one) for one in error.exceptions]
+            group = _PickledGroup(type(error), error.message, members, dict(error.__dict__))  # type: ignore[attr-defined]
+            return cast(bytes, cloudpickle.dumps(group))
         data: bytes = cloudpickle.dumps(error)
         if "__init__" not in _python_members(type(error)) or _is_faithful(data, error):
             return data
@@ -296,6 +300,25 @@ def _restore_without_constructor(
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+class _PickledGroup:
+    """Pickles to an exception group, each of whose members was pickled on its own."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_group, self.parts
+
+
+def _restore_group(
+    cls: Any, message: str, members: Sequence[bytes], state: dict[str, Any]
+) -> BaseException:
+    exceptions = [_load_exception(member) for member in members]
+    error = cls.__new__(cls, message, exceptions)
+    error.__dict__.update(state)
+    return cast(BaseException, error)
 
 
 def _safe_str(value: object) -> str:

@@ -373,6 +373,13 @@ Status CoreWorker::TakeLogs(int64_t timeout_ms, std::vector<LogLine>* lines) {
   return Status::Ok();
 }
 
+void CoreWorker::WaitLogs(int64_t timeout_ms) {
+  MutexLock lock(log_mutex_);
+  if (logs_.empty() && !shutting_down_.load()) {
+    log_arrived_.wait_for(lock.native(), std::chrono::milliseconds(timeout_ms));
+  }
+}
+
 void CoreWorker::Poll() { drainer_.Poll(); }
 
 // ---- the end ---------------------------------------------------------------------------------

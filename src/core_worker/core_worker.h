@@ -179,6 +179,8 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   const std::string& exit_detail() const { return executor_.exit_detail(); }
   // The lines that workers wrote, waiting at most timeout_ms for the first. Not OK after Shutdown.
   Status TakeLogs(int64_t timeout_ms, std::vector<LogLine>* lines);
+  // Waits until there are lines to take, or the time is over, or Shutdown.
+  void WaitLogs(int64_t timeout_ms);
   // Whether a task that has completed printed something since the last call.
   bool TakePrinted() { return printed_.exchange(false); }
   // Reads what has arrived, without waiting.

@@ -164,6 +164,14 @@ TaskSubmitter::LostTasks TaskSubmitter::OnWorkerLost(const WorkerId& worker) {
   return lost;
 }
 
+void TaskSubmitter::OnUnreachable(const WorkerId& worker) {
+  for (const auto& [id, held] : leases_) {
+    if (held->lease.worker.worker_id == worker) {
+      held->begins_no_more = true;
+    }
+  }
+}
+
 void TaskSubmitter::OnReclaim() {
   std::vector<HeldLease*> idle;
   for (const auto& [id, held] : leases_) {

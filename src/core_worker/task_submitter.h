@@ -76,6 +76,8 @@ class TaskSubmitter {
     bool first_may_have_begun = true;
   };
   LostTasks OnWorkerLost(const WorkerId& worker);
+  // No connection to a leased worker could be made: nothing has reached it. OnWorkerLost follows.
+  void OnUnreachable(const WorkerId& worker);
   // The raylet has somebody else who waits.
   void OnReclaim();
   // Every few hundred milliseconds: gives idle leases back.

@@ -266,8 +266,13 @@ void CoreWorker::ReturnLease(uint64_t lease_id, bool worker_exiting) {
 void CoreWorker::PushTask(const Lease& lease, const TaskPtr& task) {
   auto peer = GetPeer(lease.worker);
   if (!peer) {
-    loop_.Post([this, worker = lease.worker.worker_id] {
+    // Any other failure may meet the next worker, too: it counts as a try.
+    const bool is_gone = peer.error().code() == StatusCode::kDisconnected;
+    loop_.Post([this, worker = lease.worker.worker_id, is_gone] {
       const MutexLock lock(mutex_);
+      if (is_gone) {
+        task_submitter_.OnUnreachable(worker);
+      }
       OnWorkerLost(worker);
       ProcessDeferred();
     });

@@ -67,6 +67,10 @@ Result<RayletConfig> ParseConfig(const std::vector<std::string>& arguments) {
        }},
       {"--log-level", Text(&RayletConfig::log_level)},
       {"--max-workers", Numeric(&RayletConfig::workers_max)},
+      {"--cpu-core",
+       [](RayletConfig& config, const std::string& value) {
+         return ParseNumber(value, config.cpu_cores.emplace_back());
+       }},
   };
   RayletConfig config;
   for (size_t i = 0; i < arguments.size(); ++i) {

@@ -23,6 +23,7 @@ struct RayletConfig {
   ResourceSet resources;
   std::string log_level = "warning";
   uint32_t workers_max = 1'000;
+  std::vector<int32_t> cpu_cores;  // that workers are pinned to, by their leases; empty: none is
   std::vector<std::string> zygote_argv;
 
   std::string SocketDir() const { return session_dir + "/sockets"; }
@@ -37,7 +38,7 @@ struct RayletConfig {
 
 // raylet --session-dir DIR [--head] [--gcs-socket PATH] [--owner-pid PID] [--ready-fd N]
 //        [--node-ip IP] [--object-store-bytes N] [--resource NAME=AMOUNT]... [--log-level LEVEL]
-//        [--max-workers N] -- ZYGOTE_ARGV...
+//        [--max-workers N] [--cpu-core ID]... -- ZYGOTE_ARGV...
 Result<RayletConfig> ParseConfig(const std::vector<std::string>& arguments);
 
 }  // namespace rayc::raylet

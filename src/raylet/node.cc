@@ -33,7 +33,8 @@ Node::Node(EventLoop& loop, const Clock& clock, NodeOptions options, NodeEvents 
       deaths_(loop),
       logs_(loop, options_.log_dir, [this](WorkerLines lines) { SendLines(std::move(lines)); }),
       pool_(clock, options_.pool, *this, *this),
-      leases_(clock, options_.leases, *this) {}
+      leases_(clock, options_.leases, *this),
+      cores_(options_.cpu_cores) {}
 
 Node::~Node() {
   if (tick_timer_ != 0) {
@@ -141,6 +142,7 @@ bool Node::WantWorkers(size_t count) {
 }
 
 void Node::GiveBackWorker(const WorkerId& worker, bool exiting) {
+  cores_.Release(worker);
   pool_.GiveBack(worker, exiting);
   ArmTick();
 }
@@ -166,6 +168,15 @@ void Node::Grant(const LeaseRequest& request, const WorkerId& worker,
     instances->name = name;
     for (const scheduling::InstanceShare& share : shares) {
       instances->ids.push_back(share.index);
+    }
+    reply.assigned.push_back(std::move(instances));
+  }
+  if (cores_.enabled()) {
+    // A request that holds no CPU gets none: its worker may run anywhere.
+    auto instances = std::make_unique<fb::ResourceInstancesT>();
+    instances->name = kCpu;
+    for (const int32_t core : cores_.Assign(worker, request.resources.Get(kCpu))) {
+      instances->ids.push_back(static_cast<uint32_t>(core));
     }
     reply.assigned.push_back(std::move(instances));
   }
@@ -310,7 +321,10 @@ void Node::WorkerReady(const WorkerId& /*worker*/) {
   ArmTick();
 }
 
-void Node::WorkerLost(const WorkerId& worker) { leases_.WorkerLost(worker); }
+void Node::WorkerLost(const WorkerId& worker) {
+  cores_.Release(worker);
+  leases_.WorkerLost(worker);
+}
 
 void Node::WorkerDead(const WorkerEnd& end) {
   const auto it = watches_.find(end.id);

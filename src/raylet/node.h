@@ -10,12 +10,14 @@
 #include <memory>
 #include <string>
 #include <unordered_set>
+#include <vector>
 
 #include "common/address.h"
 #include "common/clock.h"
 #include "common/event_loop.h"
 #include "protocol/gcs_generated.h"
 #include "raylet/client_table.h"
+#include "raylet/core_assigner.h"
 #include "raylet/death_log.h"
 #include "raylet/lease_manager.h"
 #include "raylet/log_forwarder.h"
@@ -30,6 +32,7 @@ struct NodeOptions {
   NodeId node_id;
   std::string log_dir;
   std::string socket_dir;  // where workers listen
+  std::vector<int32_t> cpu_cores;  // that workers are pinned to; empty: none is
   LeaseManagerOptions leases;
   WorkerPoolOptions pool;
 };
@@ -124,6 +127,7 @@ class Node final : private LeaseActions, private WorkerPoolHost, private ZygoteC
   LogForwarder logs_;
   WorkerPool pool_;
   LeaseManager leases_;
+  CoreAssigner cores_;
   std::map<LeaseKey, rpc::Responder> responders_;  // of the requests that wait
   std::unordered_map<WorkerId, ProcessWatch::WatchId> watches_;
   std::unordered_set<WorkerId> killed_with_group_;  // until they are dead

@@ -42,6 +42,7 @@ NodeOptions MakeNodeOptions(const RayletConfig& config, const NodeId& node_id) {
   NodeOptions options;
   options.node_id = node_id;
   options.log_dir = config.LogDir();
+  options.cpu_cores = config.cpu_cores;
   options.socket_dir = config.SocketDir();
   options.leases.totals = config.resources;
   options.leases.fail_infeasible = FailsInfeasible(config);

@@ -420,9 +420,10 @@ def test_an_exception_whose_constructor_takes_other_arguments() -> None:
     def fail() -> None:
         raise NeedsTwo(5, "five")
 
-    with pytest.raises(rayc.exceptions.RayTaskError) as caught:
+    with pytest.raises(NeedsTwo, match="5: five") as caught:
         rayc.get(fail.remote())
-    assert "5: five" in str(caught.value)
+    assert isinstance(caught.value, rayc.exceptions.RayTaskError)
+    assert caught.value.code == 5
 
 
 def test_an_exception_that_cannot_be_pickled() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -138,15 +137,21 @@ def is_gone(name: str) -> bool:
 def test_detached_actors_outlive_their_driver(
     first: dict[str, Any], run_driver: Callable[..., str]
 ) -> None:
-    create = SECOND + """
+    create = (
+        SECOND
+        + """
 actor = Counter.options(name="detached", lifetime="detached", max_restarts=1).remote()
 print("COUNT", rayc.get(actor.add.remote()))
 """
+    )
     assert "COUNT 1" in run_driver(create, first["address"], "shared")
     assert rayc.get(rayc.get_actor("detached").add.remote()) == 2
-    use = SECOND + """
+    use = (
+        SECOND
+        + """
 print("COUNT", rayc.get(rayc.get_actor("detached").add.remote()))
 """
+    )
     assert "COUNT 3" in run_driver(use, first["address"], "shared")
     # Its code is still there when it restarts.
     actor = rayc.get_actor("detached")
@@ -305,9 +310,10 @@ def fake_session(folder: Path, **versions: str) -> Path:
     (folder / "sockets").mkdir(exist_ok=True)
     (folder / "logs").mkdir(exist_ok=True)
     session_versions.write(str(folder))
-    if versions:
-        path = folder / "versions.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **versions}))
+    path = folder / "versions"
+    for name, number in versions.items():
+        lines = [line for line in path.read_text().splitlines() if not line.startswith(name)]
+        path.write_text("\n".join([*lines, f"{name} {number}"]))
     return folder
 
 

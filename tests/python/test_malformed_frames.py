@@ -72,9 +72,7 @@ def hello(version: int = PROTOCOL_VERSION, component: bytes = b"driver") -> byte
         os.getpid(),
         at_kind - (table + 20),
     )
-    return frame(
-        HELLO, REQUEST, struct.pack("<I", table) + vtable + fields + name + ident + kind
-    )
+    return frame(HELLO, REQUEST, struct.pack("<I", table) + vtable + fields + name + ident + kind)
 
 
 def talk(path: str, data: bytes) -> bytes:
@@ -149,7 +147,7 @@ def test_a_peer_of_another_protocol_version(sockets: list[str]) -> None:
         assert b"cannot talk" not in talk(path, hello())
         answer = talk(path, hello(99))
         assert b"protocol version 99 (rayc 9.9) cannot talk to protocol version 1" in answer
-        assert rayc.__version__.encode() in answer
+        assert b"protocol version 1 (rayc " in answer
 
 
 def test_introduced_peers_that_break_off(sockets: list[str]) -> None:

@@ -221,8 +221,13 @@ def test_views_of_arrays(start: int, size: int, step: int) -> None:
 
 
 @properties
-@given(st.recursive(st.builds(Node, st.text(), SCALARS), lambda inner: st.builds(
-    Node, st.text(), SCALARS, st.lists(inner, max_size=3)), max_leaves=20))
+@given(
+    st.recursive(
+        st.builds(Node, st.text(), SCALARS),
+        lambda inner: st.builds(Node, st.text(), SCALARS, st.lists(inner, max_size=3)),
+        max_leaves=20,
+    )
+)
 def test_dataclasses(value: Node) -> None:
     assert same(round_trip(value), value)
 
@@ -237,7 +242,7 @@ def test_recursive_and_shared_structures(edges: list[tuple[int, int]]) -> None:
     back = round_trip(nodes)
     places = {id(node): number for number, node in enumerate(back)}
     assert len(places) == 10
-    for node, expected in zip(back, nodes):
+    for node, expected in zip(back, nodes, strict=True):
         assert node.name == expected.name
         targets = [places[id(child)] for child in node.children]
         assert targets == [int(child.name) for child in expected.children]
@@ -248,7 +253,7 @@ def test_recursive_and_shared_structures(edges: list[tuple[int, int]]) -> None:
 def test_containers_that_contain_themselves(path: list[int]) -> None:
     kinds: list[Any] = [[], {}, Node("self"), ListLike(), DictLike()]
     made = [type(kinds[which])() if which != 2 else Node("n") for which in path]
-    for outer, inner in zip(made, [*made[1:], made[0]]):
+    for outer, inner in zip(made, [*made[1:], made[0]], strict=True):
         if isinstance(outer, list):
             outer.append(inner)
         elif isinstance(outer, dict):
@@ -284,8 +289,15 @@ def test_closures(captured: Any, default: int, keywords: dict[str, int]) -> None
 
     function = round_trip(make())
     assert isinstance(function, types.FunctionType)
-    assert same(function(**keywords), (captured, keywords.get("x", default), {
-        name: value for name, value in keywords.items() if name != "x"}, 1))
+    assert same(
+        function(**keywords),
+        (
+            captured,
+            keywords.get("x", default),
+            {name: value for name, value in keywords.items() if name != "x"},
+            1,
+        ),
+    )
     assert function()[3] == 2
     assert same(rayc.get(call.remote(make())), (captured, default, {}, 1))
 

@@ -38,8 +38,6 @@ def check_hidden(hidden: dict[str, Any]) -> None:
     isolation = hidden.get("cpu_isolation", "none")
     if isolation not in ("none", "affinity"):
         raise ValueError(f"cpu_isolation must be 'none' or 'affinity', and is {isolation!r}")
-    if isolation == "affinity":
-        raise NotImplementedError("cpu_isolation='affinity' is not there yet")
     ignored = sorted(
         name for name in hidden if name in _HIDDEN_WITHOUT_EFFECT and hidden[name] is not None
     )
@@ -89,6 +87,19 @@ def node_totals(
     if memory is not None:
         memory = found.whole_amount("_memory", memory)
     return store_bytes, default_node_resources(num_cpus, num_gpus, custom, memory, store_bytes)
+
+
+def cores_to_pin_to(hidden: dict[str, Any], resources: dict[str, float]) -> list[int]:
+    """Return the cores that workers are pinned to, for ``cpu_isolation="affinity"``."""
+    if hidden.get("cpu_isolation", "none") == "none":
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    if resources.get("CPU", 0) > len(cores):
+        raise ValueError(
+            f"cpu_isolation='affinity' gives each CPU a core, and num_cpus={resources['CPU']:g} is "
+            f"more than the {len(cores)} that this process may use"
+        )
+    return cores
 
 
 def temp_dir(hidden: dict[str, Any]) -> str | None:

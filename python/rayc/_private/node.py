@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from rayc import exceptions
 
@@ -40,6 +41,7 @@ class NodeOptions:
         workers_max: int,
         log_level: str = "warning",
         zygote_variables: dict[str, str] | None = None,
+        cpu_cores: Sequence[int] = (),
     ) -> None:
         self.session_dir = session_dir
         self.resources = resources
@@ -47,6 +49,7 @@ class NodeOptions:
         self.workers_max = workers_max
         self.log_level = log_level
         self.zygote_variables = zygote_variables or {}
+        self.cpu_cores = cpu_cores
 
 
 class Node:
@@ -78,6 +81,8 @@ class Node:
         for name, amount in options.resources.items():
             command += ["--resource", f"{name}={amount:.4f}".rstrip("0").rstrip(".")]
         command += ["--log-level", options.log_level, "--max-workers", str(options.workers_max)]
+        for core in options.cpu_cores:
+            command += ["--cpu-core", str(core)]
         command += ["--", *variables_prefix(options.zygote_variables), *zygote_command()]
         return subprocess.Popen(
             command,

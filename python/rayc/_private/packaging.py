@@ -30,7 +30,6 @@ NAMESPACE = "pkg"
 _NAME_PREFIX = "_rayc_pkg_"
 _ALWAYS_EXCLUDED = (".git", ".venv", "venv", "__pycache__")
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # so that equal contents make equal packages
-_FETCH_WAIT_MS = 10_000
 
 
 class Package(NamedTuple):
@@ -153,7 +152,7 @@ def fetch(uri: str, session_dir: str, core: CoreWorker) -> str:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not os.path.isdir(folder):
-                data = core.kv_get(uri.encode(), NAMESPACE, wait_ms=_FETCH_WAIT_MS)
+                data = core.kv_get(uri.encode(), NAMESPACE)
                 if data is None:
                     raise exceptions.RuntimeEnvSetupError(
                         f"The package {uri} is not in this cluster: was it uploaded in another one?"

@@ -7,7 +7,6 @@ canonical JSON with the task. A worker serves one environment all its life.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -165,10 +164,16 @@ def canonical(env: Mapping[str, Any]) -> str:
     """Return the text that equal environments share; "" for an empty one."""
     # What does not change the processes themselves is no reason for other ones.
     kept = {name: env[name] for name in ("env_vars", "working_dir") if env.get(name)}
-    return json.dumps(kept, sort_keys=True) if kept else ""
+    if not kept:
+        return ""
+    import json
+
+    return json.dumps(kept, sort_keys=True)
 
 
-def of_call(option: Mapping[str, Any] | None, own: Mapping[str, Any], job: Mapping[str, Any]) -> str:
+def of_call(
+    option: Mapping[str, Any] | None, own: Mapping[str, Any], job: Mapping[str, Any]
+) -> str:
     """Return the environment of a task or actor as it travels; "" means the job's.
 
     Parameters

@@ -29,20 +29,20 @@ def strategy_of(options: Mapping[str, Any], demand: Demand, what: str) -> Schedu
     ValueError
         If the strategy is not possible as it is.
     """
-    from rayc.util import placement_group as groups
-    from rayc.util import scheduling_strategies as strategies
-
     strategy = options.get("scheduling_strategy")
     group = options.get("placement_group", "default")
+    if strategy is None and isinstance(group, str) and group == "default":
+        return None
+    from rayc.util import scheduling_strategies as strategies
+    from rayc.util.placement_group import PlacementGroup
+
     if strategy is None:
-        if isinstance(group, groups.PlacementGroup):
+        if isinstance(group, PlacementGroup):
             strategy = strategies.PlacementGroupSchedulingStrategy(
                 group,
                 options.get("placement_group_bundle_index", -1),
                 options.get("placement_group_capture_child_tasks"),
             )
-        elif group == "default":
-            return None
         elif group is None:
             return SchedulingStrategy()
         else:

@@ -16,6 +16,7 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rayc import exceptions
@@ -100,6 +101,7 @@ class Session:
         *,
         resources: dict[str, float],
         object_store_bytes: int,
+        cpu_cores: Sequence[int] = (),
         root: str | None = None,
     ) -> Session:
         """Start a private cluster, and connect to it.
@@ -112,6 +114,8 @@ class Session:
             Of the node.
         object_store_bytes : int
             Size of its object store.
+        cpu_cores : sequence of int
+            The cores that workers are pinned to, by what they hold; none: they are not.
         root : str or None
             Where session folders are made.
         """
@@ -128,6 +132,7 @@ class Session:
                     object_store_bytes=object_store_bytes,
                     workers_max=_WORKERS_MAX,
                     log_level=options.log_level,
+                    cpu_cores=cpu_cores,
                     zygote_variables=read_at_start(
                         options.job.get("runtime_env", {}).get("env_vars", {})
                     ),
@@ -156,9 +161,7 @@ class Session:
         try:
             return cls(directory, None, options)
         except (OSError, exceptions.RaySystemError) as error:
-            raise ConnectionError(
-                f"cannot connect to the session {directory}: {error}"
-            ) from error
+            raise ConnectionError(f"cannot connect to the session {directory}: {error}") from error
 
     def address_info(self) -> dict[str, Any]:
         """Return where the session is, as `init`'s result shows it."""

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
+import sys
 
 from rayc._private.environment import setting
 
-_FILE = "versions.json"
+_FILE = "versions"  # a line for each: its name and number
 
 
 def _own() -> dict[str, str]:
     import rayc
 
-    return {"rayc": rayc.__version__, "Python": platform.python_version()}
+    return {"rayc": rayc.__version__, "Python": ".".join(map(str, sys.version_info[:3]))}
 
 
 def write(session_dir: str) -> None:
     """Note the versions of the driver that starts a session."""
     with open(os.path.join(session_dir, _FILE), "w") as file:
-        json.dump(_own(), file)
+        file.writelines(f"{name} {number}\n" for name, number in _own().items())
 
 
 def check(session_dir: str) -> None:
@@ -36,10 +35,10 @@ def check(session_dir: str) -> None:
     """
     try:
         with open(os.path.join(session_dir, _FILE)) as file:
-            theirs = json.load(file)
-        pairs = [(name, own, str(theirs[name])) for name, own in _own().items()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConnectionError(f"{session_dir} is not the folder of a session: {error}") from error
+            theirs = dict(line.split(maxsplit=1) for line in file.read().splitlines())
+        pairs = [(name, own, theirs[name]) for name, own in _own().items()]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConnectionError(f"{session_dir} is not the folder of a session: {error!r}") from error
     level = setting("DEFAULT_PYTHON_VERSION_MATCH_LEVEL", "patch")
     for name, own, other in pairs:
         if name == "Python" and level == "minor":

@@ -21,6 +21,8 @@ class TaskEnvironment:
     def __init__(self) -> None:
         self._set_by_us: dict[str, str] = {}
         self._before: dict[str, str | None] = {}
+        self._all_cores = os.sched_getaffinity(0)
+        self._cores = self._all_cores
 
     def apply(
         self,
@@ -35,11 +37,14 @@ class TaskEnvironment:
         resources : mapping
             The amounts that it holds.
         instances : mapping
-            Which ones, of those resources that have numbers.
+            Which ones, of those resources that have numbers. "CPU" among them: the cores to
+            run on, where workers are pinned; none: on any.
         gpu_names : sequence of str, optional
             What the driver's CUDA_VISIBLE_DEVICES calls the GPUs.
         """
         cpus = resources.get("CPU", 0.0)
+        if "CPU" in instances:
+            self._pin(set(instances["CPU"]) or self._all_cores)
         if blas_threads.wanted_by_environment() is None or _THREADS in self._set_by_us:
             self._set(_THREADS, str(max(1, int(cpus))))
             blas_threads.set_threads(max(1, int(cpus)))
@@ -52,6 +57,17 @@ class TaskEnvironment:
             self._set(_GPUS, "")
         else:
             self._take_back(_GPUS)
+
+    def _pin(self, cores: set[int]) -> None:
+        """Let all threads of this process run on these cores only."""
+        if cores == self._cores:
+            return
+        for thread in os.listdir("/proc/self/task"):
+            try:
+                os.sched_setaffinity(int(thread), cores)
+            except ProcessLookupError:
+                pass  # it has ended just now
+        self._cores = cores
 
     def _set(self, name: str, value: str) -> None:
         if name not in self._set_by_us:

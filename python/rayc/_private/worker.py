@@ -163,7 +163,9 @@ class Worker:
     def check_session_of(self, what: str, session_name: str) -> None:
         """Raise for something that was kept from an earlier session."""
         self.check_not_forked()
-        raise ValueError(stale_message(what, session_name, self))
+        error = ValueError(stale_message(what, session_name, self))
+        error.of_earlier_session = True  # type: ignore[attr-defined]  # for the pickler
+        raise error
 
 
 def stale_message(what: str, session_name: str, worker: Worker) -> str:

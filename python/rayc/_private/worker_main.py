@@ -11,7 +11,7 @@ from typing import Any
 
 from rayc._private import blas_threads, worker_output
 from rayc._private.worker import global_worker
-from rayc._raylet import WORKER_MODE, CoreWorker
+from rayc._raylet import CANCEL_SIGNAL, WORKER_MODE, CoreWorker, interrupt_current_task
 
 
 def output_is_dirty() -> bool:
@@ -44,6 +44,7 @@ def _serve(session_dir: str, fork_token: int, worker_id: bytes) -> int:
         mode=WORKER_MODE, session_dir=session_dir, fork_token=fork_token, worker_id=worker_id
     )
     global_worker.connect(WORKER_MODE, core, session_dir)
+    signal.signal(CANCEL_SIGNAL, interrupt_current_task)
     signal.signal(signal.SIGTERM, _leave_at_sigterm)  # until now it has ended this process at once
     code = 0
     try:

@@ -46,7 +46,9 @@ cdef CTaskContext* current_task() except? NULL:
     if not is_async_actor:
         return CurrentTask()
     call = current_call.get()
-    return NULL if call is None else (<AsyncCall>call).context.get()
+    if call is None:
+        return NULL
+    return (<AsyncCall>call).context.get()
 
 
 cdef inline int declare_task() except -1:

@@ -2,6 +2,7 @@
 // no templates, and the state of the calling thread. Any thread; needs no GIL unless it says so.
 #pragma once
 
+#include <bit>
 #include <Python.h>
 
 #include <chrono>
@@ -102,14 +103,25 @@ inline Status GetJobConfig(CoreWorker& core, const JobId& job, std::string* conf
   return Unwrap(core.GetJobConfig(job), config);
 }
 
-// Waits until there are lines to take, or the time is over, or all is shut down.
-template <typename Core>
-void WaitLogs(Core& core, int64_t timeout_ms) {
-  if constexpr (requires { core.WaitLogs(timeout_ms); }) {
-    core.WaitLogs(timeout_ms);
-  } else {
-    std::this_thread::sleep_for(std::chrono::milliseconds(timeout_ms < 20 ? timeout_ms : 20));
+// Whether an id is there twice. Linear, and without an allocation once the table has grown.
+inline bool HasDuplicates(const std::vector<ObjectId>& ids) {
+  if (ids.size() < 2) {
+    return false;
   }
+  thread_local std::vector<uint32_t> table;  // open addressing: index + 1 of an id, 0 if free
+  const size_t slots = std::bit_ceil(ids.size() * 2);
+  table.assign(slots, 0);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    size_t slot = ids[i].Hash() & (slots - 1);
+    while (table[slot] != 0) {
+      if (ids[table[slot] - 1] == ids[i]) {
+        return true;
+      }
+      slot = (slot + 1) & (slots - 1);
+    }
+    table[slot] = static_cast<uint32_t>(i) + 1;
+  }
+  return false;
 }
 
 // ---- messages ----

@@ -244,27 +244,45 @@ cdef class CoreWorker:
         if _flush_logs is not None:
             _flush_logs()
 
-    def wait(self, refs, size_t num_returns, int64_t timeout_ms, bint fetch_local):
-        """Return (ready, not ready), in the order of `refs`."""
+    def wait(self, list refs not None, size_t num_returns, int64_t timeout_ms, bint fetch_local):
+        """Return (ready, not ready), in the order of `refs`; None if they are not all ObjectRefs.
+
+        A reference that is there twice is a ValueError.
+        """
         cdef CCoreWorker* core = self.core()
         cdef vector[CObjectId] ids
         cdef vector[c_bool] ready
         cdef CStatus status
+        cdef size_t count = len(refs)
         cdef size_t i
-        ids.reserve(len(refs))
+        cdef list done = []
+        cdef list rest
+        ids.reserve(count)
         for ref in refs:
-            check_ref(<ObjectRef?>ref)
+            if type(ref) is not ObjectRef:
+                return None
+            check_ref(<ObjectRef>ref)
             ids.push_back(IdFrom[CObjectId]((<ObjectRef>ref)._bytes))
+        if HasDuplicates(ids):
+            raise ValueError("wait() takes each reference once, and some are in the list twice")
         declare_task()
         with nogil:
             status = core.Wait(ids, num_returns, timeout_ms, &ready)
         if core.TakePrinted():
             self._show_logs()
         check_status(status)
-        done = []
+        if num_returns == 1:
+            # The usual loop pops one at a time: what is left is copied as a whole.
+            rest = refs.copy()
+            for i in range(count):
+                if ready[i]:
+                    done.append(rest[i])
+                    del rest[i]
+                    break
+            return done, rest
         rest = []
-        for i, ref in enumerate(refs):
-            (done if ready[i] else rest).append(ref)
+        for i in range(count):
+            (done if ready[i] else rest).append(refs[i])
         return done, rest
 
     # ---- GCS ----
@@ -433,7 +451,7 @@ cdef class CoreWorker:
         cdef CCoreWorker* core = self._core.get()
         if core != NULL and not fork_state.is_fork:
             with nogil:
-                WaitLogs(deref(core), timeout_ms)
+                core.WaitLogs(timeout_ms)
 
     def announce_exit(self, int exit_code, str detail not None):
         """Say that this process is about to leave on purpose."""

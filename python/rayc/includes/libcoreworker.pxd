@@ -224,6 +224,7 @@ cdef extern from "core_worker/core_worker.h" namespace "rayc::core_worker" nogil
         int RunTaskLoop()
         const string& exit_detail() const
         CStatus TakeLogs(int64_t, vector[CLogLine]*)
+        void WaitLogs(int64_t)
         c_bool TakePrinted()
         void Poll()
         void AnnounceExit(int, const string&)
@@ -242,7 +243,7 @@ cdef extern from "rayc/includes/bridge.h" namespace "rayc::python" nogil:
     CStatus KvKeys(CCoreWorker&, const string&, const string&, vector[string]*)
     CStatus GetNodes(CCoreWorker&, vector[CNodeRecord]*)
     CStatus GetJobConfig(CCoreWorker&, const CJobId&, string*)
-    void WaitLogs(CCoreWorker&, int64_t)
+    c_bool HasDuplicates(const vector[CObjectId]&)
 
     string PackDescriptor(const CFunctionDescriptor&)
     c_bool UnpackDescriptor(string_view, CFunctionDescriptor*)

@@ -134,6 +134,8 @@ cdef bytes pickle_value(object value, list buffers, vector[CObjectRefInfo]* nest
         failure = error
     finally:
         thread_state.collector = outer
+    if getattr(failure, "of_earlier_session", False):
+        raise failure
     raise TypeError(unpicklable_message(value, failure)) from failure
 
 

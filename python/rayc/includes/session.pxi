@@ -33,9 +33,11 @@ cdef int refuse_stale(ObjectRef ref) except -1:
     now = "there is no session now"
     if current_core != NULL:
         now = f"the session now is {session_names[current_generation]!r}"
-    raise ValueError(
+    error = ValueError(
         f"{ref!r} belongs to the session {session_names[ref._generation]!r}, which has ended; {now}"
     )
+    error.of_earlier_session = True  # so that it is not taken for trouble of the pickler's
+    raise error
 
 
 cdef CCoreWorker* core_now() except NULL:

@@ -6,6 +6,13 @@ from typing import Any
 
 from rayc.util.actor_pool import ActorPool
 from rayc.util.iteration import as_completed, map_unordered
+from rayc.util.placement_group import (
+    get_current_placement_group,
+    get_placement_group,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from rayc.util.serialization import (
     deregister_serializer,
     inspect_serializability,
@@ -16,11 +23,16 @@ __all__ = [
     "ActorPool",
     "as_completed",
     "deregister_serializer",
+    "get_current_placement_group",
     "get_node_ip_address",
+    "get_placement_group",
     "inspect_serializability",
     "list_named_actors",
     "map_unordered",
+    "placement_group",
+    "placement_group_table",
     "register_serializer",
+    "remove_placement_group",
 ]
 
 

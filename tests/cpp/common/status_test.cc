@@ -38,7 +38,7 @@ TEST(StatusTest, FailuresCarryCodeAndText) {
 }
 
 TEST(StatusTest, EveryCodeHasItsOwnName) {
-  for (int code = 0; code <= static_cast<int>(StatusCode::kInternal); ++code) {
+  for (int code = 0; code <= static_cast<int>(StatusCode::kPlacementGroupRemoved); ++code) {
     EXPECT_NE(StatusCodeName(static_cast<StatusCode>(code)), "Unknown") << code;
   }
 }

@@ -163,5 +163,30 @@ TEST_F(ActorSubmitterTest, RepliesEndCalls) {
   EXPECT_TRUE(transport_.failed.empty());
 }
 
+TEST_F(ActorSubmitterTest, CallsThatRaisedAreSentAgainAsOftenAsTheyMay) {
+  Update(ActorUpdate::State::kAlive, 1);
+  const auto call = Submit(true, 1);
+  EXPECT_TRUE(submitter_.Retry(actor_, call->task_id));
+  ASSERT_EQ(transport_.pushed.size(), 2U);
+  EXPECT_EQ(transport_.pushed[1].second->task_id, call->task_id);
+  EXPECT_EQ(transport_.pushed[1].second->attempt, 1U);
+  EXPECT_EQ(submitter_.num_pending(actor_), 1U);
+  EXPECT_FALSE(submitter_.Retry(actor_, call->task_id));
+  EXPECT_EQ(transport_.pushed.size(), 2U);
+}
+
+TEST_F(ActorSubmitterTest, CancelledCallIsNotSentAgain) {
+  Update(ActorUpdate::State::kAlive, 1);
+  const auto call = Submit(true, -1);
+  EXPECT_EQ(submitter_.CancelInFlight(actor_, call->task_id), address_);
+  EXPECT_FALSE(submitter_.Retry(actor_, call->task_id));
+  submitter_.OnWorkerLost(address_.worker_id);
+  EXPECT_TRUE(submitter_.CancelInFlight(actor_, call->task_id).IsNil()) << "there is nobody to tell";
+  Update(ActorUpdate::State::kAlive, 2);
+  EXPECT_EQ(transport_.pushed.size(), 1U);
+  ASSERT_EQ(transport_.failed.size(), 1U);
+  EXPECT_EQ(transport_.failed[0].first, call);
+}
+
 }  // namespace
 }  // namespace rayc::core_worker

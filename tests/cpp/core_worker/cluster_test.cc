@@ -631,6 +631,102 @@ TEST_F(ClusterTest, ConcurrentActorRunsCallsAtTheSameTime) {
   ExpectAllGone();
 }
 
+TEST_F(ClusterTest, ConcurrencyGroupsHavePlacesOfTheirOwn) {
+  Start();
+  {
+    ActorCreationSpec creation;
+    creation.concurrency_groups = {{"io", 2}};
+    const Handle actor = Create(driver(), "Actor", creation);
+    const auto call_in = [&](const std::string& group, const std::string& name,
+                             const std::string& text) {
+      TaskOptions options = OptionsFor(name);
+      options.concurrency_group = group;
+      std::vector<ObjectId> returns;
+      EXPECT_TRUE(driver().SubmitActorTask(actor.id, options, {TextArg(text)}, 0, &returns).ok());
+      return Ref(driver(), returns[0]);
+    };
+    GetText(driver(), Call(driver(), actor.id, "echo"));
+    const int64_t begin_ms = NowMs();
+    std::vector<Ref> refs;
+    for (int i = 0; i < 4; ++i) {
+      refs.push_back(call_in("io", "sleep", "300"));
+    }
+    EXPECT_EQ(GetText(driver(), call_in("", "echo", "at once")), "at once");
+    EXPECT_LT(NowMs() - begin_ms, 300);
+    for (const Ref& ref : refs) {
+      EXPECT_EQ(GetText(driver(), ref), "slept");
+    }
+    EXPECT_GE(NowMs() - begin_ms, 600) << "two at a time";
+    EXPECT_EQ(GetText(driver(), call_in("nowhere", "echo", "x"))[0], 'E');
+  }
+  ExpectAllGone();
+}
+
+// ---- cancellation ----------------------------------------------------------------------------
+
+std::string CancelledError() {
+  return "E" + MakeErrorValue({StatusCode::kCancelled, ""}).metadata;
+}
+
+TEST_F(ClusterTest, TasksThatWaitAreCancelled) {
+  Start(1);
+  {
+    const Ref running = Submit(driver(), "sleep", {TextArg("500")});
+    const Ref queued = Submit(driver(), "echo", {TextArg("x")}, 3);
+    const Ref dependent = Submit(driver(), "echo", {RefArg(queued)});
+    const int64_t begin_ms = NowMs();
+    EXPECT_TRUE(driver().CancelTask(queued.id(), false, true).ok());
+    EXPECT_EQ(GetText(driver(), queued), CancelledError());
+    EXPECT_EQ(GetText(driver(), dependent), CancelledError());
+    EXPECT_LT(NowMs() - begin_ms, 400);
+    EXPECT_EQ(GetText(driver(), running), "slept");
+    EXPECT_TRUE(driver().CancelTask(running.id(), false, true).ok()) << "it has ended";
+    EXPECT_EQ(GetText(driver(), running), "slept");
+    const Ref put = PutText(driver(), "y");
+    EXPECT_TRUE(driver().CancelTask(put.id(), false, true).ok());
+    EXPECT_EQ(GetText(driver(), put), "y");
+  }
+  ExpectAllGone();
+}
+
+TEST_F(ClusterTest, TasksSentAheadAreCancelled) {
+  Start(1);
+  {
+    // So short that the next ones are sent ahead.
+    GetText(driver(), Submit(driver(), "echo", {TextArg("x")}));
+    const Ref running = Submit(driver(), "sleep", {TextArg("200")});
+    std::vector<Ref> ahead;
+    for (int i = 0; i < 20; ++i) {
+      ahead.push_back(Submit(driver(), "echo", {TextArg("x")}));
+    }
+    for (size_t i = 0; i < ahead.size(); i += 2) {
+      EXPECT_TRUE(driver().CancelTask(ahead[i].id(), false, true).ok());
+    }
+    for (size_t i = 0; i < ahead.size(); ++i) {
+      EXPECT_EQ(GetText(driver(), ahead[i]), i % 2 == 0 ? CancelledError() : "x");
+    }
+    EXPECT_EQ(GetText(driver(), running), "slept");
+  }
+  ExpectAllGone();
+}
+
+TEST_F(ClusterTest, QueuedCallsOfAnActorAreCancelled) {
+  Start();
+  {
+    const Handle actor = Create(driver());
+    const Ref running = Call(driver(), actor.id, "sleep", {TextArg("300")});
+    const Ref queued = Call(driver(), actor.id, "count");
+    const Ref last = Call(driver(), actor.id, "count");
+    EXPECT_FALSE(driver().CancelTask(queued.id(), true, true).ok()) << "force is for tasks";
+    EXPECT_TRUE(driver().CancelTask(queued.id(), false, true).ok());
+    EXPECT_EQ(GetText(driver(), queued), CancelledError());
+    EXPECT_EQ(GetText(driver(), last), "1");
+    EXPECT_EQ(GetText(driver(), running), "slept");
+    EXPECT_EQ(driver().NumPendingCalls(actor.id), 0U);
+  }
+  ExpectAllGone();
+}
+
 TEST_F(ClusterTest, ConstructorThatFailsFailsTheCalls) {
   Start();
   {

@@ -195,6 +195,15 @@ TEST_F(TaskSubmitterTest, TasksSentToAWorkerThatLeavesHaveNotBegun) {
   EXPECT_TRUE(transport_.returned[0].second);
 }
 
+TEST_F(TaskSubmitterTest, TasksForAWorkerThatCannotBeReachedHaveNotBegun) {
+  submitter_.Submit(NewTask(), "k");
+  const Lease lease = Grant(transport_.requested[0]);
+  submitter_.OnUnreachable(lease.worker.worker_id);
+  const auto lost = submitter_.OnWorkerLost(lease.worker.worker_id);
+  EXPECT_EQ(lost.tasks.size(), 1U);
+  EXPECT_FALSE(lost.first_may_have_begun);
+}
+
 TEST_F(TaskSubmitterTest, ImpossibleRequestFailsAllTasksOfItsKey) {
   submitter_.Submit(NewTask(), "possible");
   submitter_.Submit(NewTask(), "impossible");

@@ -48,6 +48,14 @@ class FakeRayletClient final : public rpc::RayletClient {
   void KillWorker(const WorkerId& worker, bool force, std::string_view /*reason*/) override {
     killed.emplace_back(worker, force);
   }
+  void PrepareBundles(const fb::PrepareBundlesT& request, rpc::StatusCallback callback) override {
+    prepares.push_back(request);
+    prepared.push_back(std::move(callback));
+  }
+  void CommitBundles(const PlacementGroupId& group) override { committed.push_back(group); }
+  void ReturnBundles(const PlacementGroupId& group, std::string_view /*reason*/) override {
+    bundles_returned.push_back(group);
+  }
   void ShutdownNode(rpc::StatusCallback /*callback*/) override {}
   void Close() override {}
 
@@ -79,6 +87,10 @@ class FakeRayletClient final : public rpc::RayletClient {
   std::vector<uint64_t> cancelled;
   std::vector<std::pair<uint64_t, bool>> returned;
   std::vector<std::pair<WorkerId, bool>> killed;
+  std::vector<fb::PrepareBundlesT> prepares;
+  std::vector<rpc::StatusCallback> prepared;  // the answers to give to these, in order
+  std::vector<PlacementGroupId> committed;
+  std::vector<PlacementGroupId> bundles_returned;
 };
 
 class FakeWorkerClient final : public rpc::WorkerClient {

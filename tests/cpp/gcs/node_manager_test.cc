@@ -40,7 +40,7 @@ TEST_F(NodeManagerTest, ANodeLivesAsLongAsItsConnection) {
   ASSERT_TRUE(nodes_.Register(node, connection).ok());
   EXPECT_EQ(nodes_.Register(node, connection).code(), StatusCode::kAlreadyExists);
   EXPECT_EQ(nodes_.Register(NodeRecord(), connection).code(), StatusCode::kInvalidArgument);
-  nodes_.Report(node.node_id, Cpus(1));
+  nodes_.Report(node.node_id, Cpus(9), Cpus(1));
   EXPECT_EQ(nodes_.Find(node.node_id)->available, Cpus(1));
   nodes_.OnDisconnect(MakeConnection());
   EXPECT_TRUE(nodes_.Find(node.node_id)->is_alive);
@@ -48,7 +48,7 @@ TEST_F(NodeManagerTest, ANodeLivesAsLongAsItsConnection) {
   nodes_.OnDisconnect(connection);
   EXPECT_FALSE(nodes_.Find(node.node_id)->is_alive);
   EXPECT_NE(nodes_.Find(node.node_id)->death_reason, "");
-  nodes_.Report(node.node_id, Cpus(2));  // late: ignored
+  nodes_.Report(node.node_id, Cpus(9), Cpus(2));  // late: ignored
   EXPECT_TRUE(nodes_.Find(node.node_id)->available.IsEmpty());
   EXPECT_EQ(added, std::vector<NodeId>{node.node_id});
   EXPECT_EQ(dead, std::vector<NodeId>{node.node_id});
@@ -64,7 +64,7 @@ TEST_F(NodeManagerTest, PicksAFreeNodeThenAFittingOneThenTheHead) {
   ASSERT_TRUE(nodes_.Register(other, connection).ok());
   EXPECT_EQ(nodes_.Pick(Cpus(2), {}), other.node_id);
   EXPECT_EQ(nodes_.Pick({}, Cpus(3)), other.node_id);
-  nodes_.Report(other.node_id, Cpus(0));
+  nodes_.Report(other.node_id, Cpus(9), Cpus(0));
   EXPECT_EQ(nodes_.Pick(Cpus(1), {}), head.node_id);
   EXPECT_EQ(nodes_.Pick(Cpus(4), {}), other.node_id);  // would fit later
   EXPECT_EQ(nodes_.Pick(Cpus(9), {}), head.node_id);   // fits nowhere: the head says so

@@ -44,6 +44,12 @@ class FakeNode : public LeaseActions {
     granted_to[worker] = request.key;
   }
   void Reject(const LeaseKey& key, const Status& why) override { rejected[key] = why; }
+  void BundlesReserved(const LeaseKey& key) override { reserved.push_back(key); }
+  void KillWorkerOfGroup(const WorkerId& worker, const std::string& /*reason*/) override {
+    killed_with_group.push_back(worker);
+    granted_to.erase(worker);
+  }
+  void AskGroup(const PlacementGroupId& group) override { asked_groups.push_back(group); }
   void ReclaimLeases(ClientId client) override { reclaimed.push_back(client); }
   void AvailableChanged() override {}
 
@@ -56,6 +62,9 @@ class FakeNode : public LeaseActions {
   std::map<LeaseKey, Status> rejected;
   std::vector<ClientId> reclaimed;
   std::vector<WorkerId> killed;
+  std::vector<LeaseKey> reserved;
+  std::vector<WorkerId> killed_with_group;
+  std::vector<PlacementGroupId> asked_groups;
 };
 
 struct LeaseManagerTest : ::testing::Test {
