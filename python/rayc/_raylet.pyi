@@ -11,6 +11,7 @@ _ID = TypeVar("_ID", bound="BaseID")
 SCRIPT_MODE: int
 WORKER_MODE: int
 LOCAL_MODE: int
+build_version: str  # as rayc.__version__, which costs a look at the installed packages
 CANCEL_SIGNAL: int
 
 class BaseID:
@@ -358,7 +359,7 @@ def create_placement_group(
     soft_target: NodeID | None = None,
 ) -> PlacementGroupID: ...
 def wait_placement_group(worker: CoreWorker, group: PlacementGroupID, timeout_ms: int) -> bool: ...
-def placement_group_ready(worker: CoreWorker, group: PlacementGroupID, value: Any) -> ObjectRef: ...
+def placement_group_ready(worker: CoreWorker, group: PlacementGroupID, value: Any) -> ObjectRef[Any]: ...
 def remove_placement_group(worker: CoreWorker, group: PlacementGroupID) -> None: ...
 def find_placement_group(
     worker: CoreWorker, group: PlacementGroupID | None, name: str = "", namespace: str = ""

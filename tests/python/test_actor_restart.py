@@ -72,7 +72,7 @@ def test_restart_loses_the_state_and_keeps_the_arguments() -> None:
     second = rayc.get(actor.pid.remote())
     assert second != first
     kill_process(second)
-    with pytest.raises(ActorDiedError, match="SIGKILL|signal"):
+    with pytest.raises(ActorDiedError, match=r"SIGKILL|signal"):
         rayc.get(actor.add.remote(), timeout=20)
 
 

@@ -276,7 +276,7 @@ def test_context_of_each_call() -> None:
     watcher = Watcher.remote()
     refs = [watcher.look.remote() for _ in range(4)]
     seen = rayc.get(refs)
-    for ref, (before, after, in_thread, parent, name) in zip(refs, seen):
+    for ref, (before, after, in_thread, parent, name) in zip(refs, seen, strict=True):
         assert before == after == in_thread == parent == ref.task_id().hex()
         assert name == "Watcher.look"
     ref = watcher.look_now.remote()

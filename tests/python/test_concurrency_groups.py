@@ -105,7 +105,7 @@ def test_unknown_group_of_a_method() -> None:
         @rayc.method(concurrency_group="oi")
         def method(self) -> None: ...
 
-    with pytest.raises(AssertionError, match="'oi'.*'io'"):
+    with pytest.raises(AssertionError, match=r"'oi'.*'io'"):
         Wrong.remote()
 
 

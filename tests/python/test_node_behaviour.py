@@ -76,7 +76,8 @@ def test_a_worker_has_few_threads(rayc_session: Any) -> None:
         rayc.get(rayc.put(bytes(1_000_000)))
         return threads_of(os.getpid())
 
-    for found in (rayc.get(Actor.remote().threads.remote()), rayc.get(threads.remote())):
+    actor = Actor.remote()
+    for found in rayc.get([actor.threads.remote(), threads.remote()]):
         assert len(found) <= 4, found
 
 

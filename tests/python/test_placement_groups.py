@@ -345,7 +345,8 @@ def test_actors_in_a_group(rayc_session: Any) -> None:
     assert rayc.get([actor.add.remote() for actor in actors], timeout=10) == [1, 1, 1]
     holder = Counter.options(scheduling_strategy=strategy, num_cpus=1).remote()
     assert rayc.get(holder.add.remote(), timeout=10) == 1
-    waiting = Counter.options(scheduling_strategy=strategy, num_cpus=1).remote().add.remote()
+    late = Counter.options(scheduling_strategy=strategy, num_cpus=1).remote()
+    waiting = late.add.remote()
     assert rayc.wait([waiting], timeout=0.3) == ([], [waiting])
     task = nothing.options(scheduling_strategy=InGroup(group, 0))
     assert rayc.get(task.remote(), timeout=10) == "done"

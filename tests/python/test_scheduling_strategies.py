@@ -67,8 +67,9 @@ def test_affinity_to_a_node_that_is_not_there(rayc_session: Any) -> None:
     hard = NodeAffinitySchedulingStrategy(nobody, soft=False)
     with pytest.raises(TaskUnschedulableError, match=nobody):
         rayc.get(where.options(scheduling_strategy=hard).remote(), timeout=10)
+    lost = Place.options(scheduling_strategy=hard).remote()
     with pytest.raises(ActorUnschedulableError, match=nobody):
-        rayc.get(Place.options(scheduling_strategy=hard).remote().where.remote(), timeout=10)
+        rayc.get(lost.where.remote(), timeout=10)
     assert time.monotonic() - begin < 1
     soft = NodeAffinitySchedulingStrategy(nobody, soft=True)
     assert rayc.get(where.options(scheduling_strategy=soft).remote(), timeout=10) == here()

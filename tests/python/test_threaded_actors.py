@@ -101,7 +101,7 @@ def test_threads_last() -> None:
 def test_context_of_each_thread() -> None:
     pool = Pool.remote()
     refs = [pool.look.remote() for _ in range(8)]
-    for ref, seen in zip(refs, rayc.get(refs)):
+    for ref, seen in zip(refs, rayc.get(refs), strict=True):
         assert seen == (ref.task_id().hex(),) * 2
 
 

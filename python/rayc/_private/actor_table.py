@@ -182,9 +182,7 @@ class MethodTable:
         """Pickle this table (once)."""
         if self._pickled is None:
             parts = (self.module_name, self.class_name, self.methods)
-            self._pickled = pickle.dumps(
-                (*parts, self.max_task_retries, self.max_pending_calls), 5
-            )
+            self._pickled = pickle.dumps((*parts, self.max_task_retries, self.max_pending_calls), 5)
         return self._pickled
 
     @classmethod

@@ -67,9 +67,7 @@ class EventLoopThread:
         """Return whether this is the loop's thread."""
         return threading.current_thread() is self._thread
 
-    def run(
-        self, context: contextvars.Context, function: Callable[..., Any], *args: Any
-    ) -> Any:
+    def run(self, context: contextvars.Context, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function in the loop, and the coroutine it may return; waits for its value."""
         done: concurrent.futures.Future[Any] = concurrent.futures.Future()
 

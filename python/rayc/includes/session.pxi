@@ -5,6 +5,11 @@
 # moment of a shutdown on: so nothing here uses a core worker that is going away. Calls that run
 # without the GIL hold the Python object CoreWorker, which owns the C++ one.
 
+cdef extern from "common/version.h" namespace "rayc":
+    const char* kVersion
+
+build_version = kVersion.decode("ascii")
+
 cdef CCoreWorker* current_core = NULL
 cdef uint32_t current_generation = 0
 cdef CoreWorker current_worker = None

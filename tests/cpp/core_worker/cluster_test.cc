@@ -662,6 +662,48 @@ TEST_F(ClusterTest, ConcurrencyGroupsHavePlacesOfTheirOwn) {
   ExpectAllGone();
 }
 
+TEST_F(ClusterTest, AsyncioActorRunsItsCallsInItsEventLoop) {
+  Start();
+  {
+    ActorCreationSpec creation;
+    creation.is_asyncio = true;
+    creation.max_concurrency = 3;
+    const Handle actor = Create(driver(), "Actor", creation);
+    std::vector<Ref> held;
+    for (int i = 0; i < 2; ++i) {
+      held.push_back(Call(driver(), actor.id, "hold"));
+    }
+    EXPECT_EQ(GetText(driver(), Call(driver(), actor.id, "count")), "1");
+    held.push_back(Call(driver(), actor.id, "hold"));
+    const Ref waiting = Call(driver(), actor.id, "count");
+    EXPECT_EQ(GetText(driver(), waiting, 200),
+              "E" + MakeErrorValue({StatusCode::kTimedOut, ""}).metadata) << "all places are taken";
+    EXPECT_TRUE(driver().CancelTask(held[0].id(), false, true).ok());
+    EXPECT_EQ(GetText(driver(), held[0]),
+              "E" + MakeErrorValue({StatusCode::kCancelled, ""}).metadata);
+    EXPECT_EQ(GetText(driver(), waiting), "2");
+    const Ref inner = PutText(driver(), "inner");
+    EXPECT_EQ(GetText(driver(), Call(driver(), actor.id, "read", {HoldingArg({inner})})), "inner");
+    EXPECT_EQ(GetText(driver(), Call(driver(), actor.id, "release")), "");
+    EXPECT_EQ(GetText(driver(), held[1]), "released");
+    EXPECT_EQ(GetText(driver(), held[2]), "released");
+  }
+  ExpectAllGone();
+}
+
+TEST_F(ClusterTest, AsyncioActorLeavesWhenWhatItRunsIsDone) {
+  Start();
+  ActorCreationSpec creation;
+  creation.is_asyncio = true;
+  creation.max_concurrency = 10;
+  const Handle actor = Create(driver(), "Actor", creation);
+  const Ref held = Call(driver(), actor.id, "hold");
+  EXPECT_TRUE(driver().CancelTask(held.id(), false, true).ok());
+  GetText(driver(), held);
+  EXPECT_EQ(GetText(driver(), Call(driver(), actor.id, "exit")), "bye");
+  EXPECT_EQ(GetText(driver(), Call(driver(), actor.id, "count"))[0], 'E');
+}
+
 // ---- cancellation ----------------------------------------------------------------------------
 
 std::string CancelledError() {

@@ -2,6 +2,9 @@
 // tasks are named by their function. Runs in the worker's threads, several workers in one process.
 #pragma once
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -223,12 +226,67 @@ class FakeLanguage {
   }
 
  private:
+  // The event loop of an asyncio actor. Calls of "hold" last until one of "release", or are cancelled.
+  class EventLoop {
+   public:
+    explicit EventLoop(CoreWorker& core) : core_(core), thread_([this] { Run(); }) {}
+    // The doorbell stays open: the core worker may ring as long as it lives.
+    ~EventLoop() {
+      stopping_ = true;
+      const uint64_t one = 1;
+      static_cast<void>(!write(doorbell_fd_, &one, sizeof(one)));
+      thread_.join();
+    }
+    int doorbell_fd() const { return doorbell_fd_; }
+
+   private:
+    void Run() {
+      uint64_t rings = 0;
+      while (read(doorbell_fd_, &rings, sizeof(rings)) == sizeof(rings) && !stopping_) {
+        TaskExecution execution;
+        std::shared_ptr<core_worker::TaskContext> context;
+        while (core_.TakeAsyncCall(&execution, &context)) {
+          const std::string& name = execution.spec->function.function_name;
+          if (name == "hold") {
+            held_.insert(execution.spec->task_id);
+            continue;
+          }
+          TaskResult result;
+          Execute(execution, &result);
+          core_.FinishAsyncCall(execution.spec->task_id, &result);
+          if (name == "release") {
+            for (const TaskId& id : std::exchange(held_, {})) {
+              Finish(id, TextValue("released"));
+            }
+          }
+        }
+        for (const TaskId& id : core_.TakeCancelled()) {
+          if (held_.erase(id) > 0) {
+            Finish(id, core_worker::MakeErrorValue({StatusCode::kCancelled, "cancelled"}));
+          }
+        }
+      }
+    }
+    void Finish(const TaskId& id, ObjectValue value) {
+      TaskResult result;
+      Return(&result, std::move(value));
+      core_.FinishAsyncCall(id, &result);
+    }
+
+    CoreWorker& core_;
+    const int doorbell_fd_ = eventfd(0, EFD_CLOEXEC);
+    std::atomic<bool> stopping_{false};
+    std::set<TaskId> held_;
+    std::thread thread_;  // last: it uses the rest
+  };
+
   // Of the actor that lives in a worker.
   struct Actor {
     CoreWorker* core;
     std::mutex mutex;
     std::vector<Ref> kept;
     int64_t count = 0;
+    std::unique_ptr<EventLoop> loop;  // of an asyncio actor
   };
   static inline std::mutex actors_mutex;
   static inline std::map<WorkerId, std::shared_ptr<Actor>> actors;
@@ -334,6 +392,10 @@ class FakeLanguage {
     if (!execution.args.empty() && execution.args[0].metadata == kRefsTag) {
       actor->kept = Refs(*current, execution, 0);
     }
+    if (spec.creation->is_asyncio) {
+      actor->loop = std::make_unique<EventLoop>(*current);
+      result->doorbell_fd = actor->loop->doorbell_fd();
+    }
     {
       const std::lock_guard<std::mutex> lock(actors_mutex);
       actors[current->self().worker_id] = actor;
@@ -345,7 +407,9 @@ class FakeLanguage {
   static void RunMethod(Actor& actor, const TaskExecution& execution, TaskResult* result) {
     const std::string& name = execution.spec->function.function_name;
     CoreWorker& core = *actor.core;
-    if (name == "count") {
+    if (name == "release") {
+      ReturnText(result, "");
+    } else if (name == "count") {
       const std::lock_guard<std::mutex> lock(actor.mutex);
       ReturnText(result, std::to_string(++actor.count));
     } else if (name == "keep") {

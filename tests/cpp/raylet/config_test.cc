@@ -25,12 +25,17 @@ TEST(ConfigTest, ReadsEveryFlag) {
                                    "info",
                                    "--max-workers",
                                    "7",
+                                   "--cpu-core",
+                                   "0",
+                                   "--cpu-core",
+                                   "3",
                                    "--",
                                    "python",
                                    "-m",
                                    "zygote",
                                    "--head"});
   ASSERT_TRUE(config) << config.error();
+  EXPECT_EQ(config->cpu_cores, (std::vector<int32_t>{0, 3}));
   EXPECT_EQ(config->session_dir, "/tmp/s/session_1");
   EXPECT_EQ(config->SessionName(), "session_1");
   EXPECT_TRUE(config->is_head);

@@ -75,7 +75,7 @@ struct LeaseManagerTest : ::testing::Test {
 
   void Make(ResourceSet totals, bool fail_infeasible = true) {
     leases = std::make_unique<LeaseManager>(
-        clock, LeaseManagerOptions{std::move(totals), fail_infeasible}, node);
+        clock, LeaseManagerOptions{std::move(totals), fail_infeasible, {}}, node);
   }
   LeaseKey Ask(const ResourceSet& resources, ClientId client = kDriver, bool is_actor = false) {
     LeaseRequest request;
@@ -472,6 +472,218 @@ TEST_P(RandomLeases, NeverMoreThanThereIsAndEverybodyInTheEnd) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomLeases, ::testing::Range(1, 21));
+
+// ---- bundles of placement groups ----
+
+struct BundlesTest : LeaseManagerTest {
+  PlacementGroupId group = PlacementGroupId::FromRandom();
+
+  LeaseKey Reserve(const std::vector<double>& cpus, bool wait = true, bool commit = true) {
+    BundleRequest request;
+    request.key = {kOther, next_id++};
+    request.group = group;
+    request.commit = commit;
+    request.wait = wait;
+    for (const double amount : cpus) {
+      request.bundles.push_back({static_cast<uint32_t>(request.bundles.size()), Cpu(amount)});
+    }
+    leases->RequestBundles(request);
+    return request.key;
+  }
+  LeaseKey AskIn(int32_t index, double cpus, bool is_actor = false) {
+    LeaseRequest request;
+    request.key = {kDriver, next_id++};
+    request.job_id = JobId::FromInt(1);
+    request.name = "f";
+    request.resources = Cpu(cpus);
+    request.placement = Cpu(cpus);
+    request.is_actor = is_actor;
+    request.outlives_client = is_actor;
+    request.strategy.group = group;
+    request.strategy.bundle_index = index;
+    leases->Request(request);
+    return request.key;
+  }
+  StatusCode Refusal(const LeaseKey& key) const {
+    const auto it = node.rejected.find(key);
+    return it == node.rejected.end() ? StatusCode::kOk : it->second.code();
+  }
+  int64_t FreeCpus() const { return leases->available().Get(kCpu) / kResourceUnit; }
+};
+
+TEST_F(BundlesTest, AreSetAsideAtOnceIfFreeAndNeedNoWorker) {
+  Make(Cpu(4));
+  const LeaseKey key = Reserve({1, 2});
+  EXPECT_EQ(node.reserved, std::vector<LeaseKey>{key});
+  EXPECT_EQ(FreeCpus(), 1);
+  EXPECT_FALSE(leases->HasWaiting());
+  leases->ReturnBundles(group, "removed");
+  EXPECT_EQ(leases->available(), Cpu(4));
+  EXPECT_EQ(leases->totals(), Cpu(4));
+}
+
+TEST_F(BundlesTest, WaitForWhatRunsAndCallIdleLeasesBack) {
+  Make(Cpu(2));
+  node.idle = 2;
+  const LeaseKey task = Ask(Cpu(1));
+  const LeaseKey bundles = Reserve({1, 1});
+  EXPECT_TRUE(node.reserved.empty());
+  EXPECT_EQ(node.reclaimed, std::vector<ClientId>{kDriver});
+  EXPECT_EQ(FreeCpus(), 1);  // none of it is held meanwhile
+  leases->Return(task, false);
+  EXPECT_EQ(node.reserved, std::vector<LeaseKey>{bundles});
+}
+
+TEST_F(BundlesTest, ThatMayNotWaitAreRefusedAtOnce) {
+  Make(Cpu(2));
+  node.idle = 2;
+  Ask(Cpu(1));
+  EXPECT_EQ(Refusal(Reserve({2}, false)), StatusCode::kTimedOut);
+  EXPECT_EQ(Refusal(Reserve({3})), StatusCode::kUnschedulable);
+  EXPECT_FALSE(leases->HasWaiting());
+}
+
+TEST_F(BundlesTest, LeasesTakeFromTheirBundleOnly) {
+  Make(Cpu(3));
+  node.idle = 10;
+  Reserve({1, 1});
+  EXPECT_TRUE(Granted(AskIn(0, 1)));
+  const LeaseKey second = AskIn(0, 1);
+  EXPECT_FALSE(Granted(second));
+  EXPECT_TRUE(Granted(AskIn(-1, 1)));  // in the other bundle
+  EXPECT_TRUE(Granted(Ask(Cpu(1))));   // outside
+  const LeaseKey outside = Ask(Cpu(1));
+  EXPECT_FALSE(Granted(outside));
+  leases->Return(node.order[0], false);
+  EXPECT_TRUE(Granted(second));
+  EXPECT_FALSE(Granted(outside));
+  EXPECT_EQ(Refusal(AskIn(0, 2)), StatusCode::kUnschedulable);
+  EXPECT_EQ(Refusal(AskIn(7, 1)), StatusCode::kUnschedulable);
+}
+
+TEST_F(BundlesTest, ABlockedTaskLendsTheCpuOfItsBundle) {
+  Make(Cpu(1));
+  node.idle = 10;
+  Reserve({1});
+  const LeaseKey outer = AskIn(-1, 1);
+  const LeaseKey inner = AskIn(-1, 1);
+  ASSERT_FALSE(Granted(inner));
+  leases->Blocked(node.granted[outer]);
+  EXPECT_TRUE(Granted(inner));
+  EXPECT_FALSE(Granted(Ask(Cpu(1))));
+}
+
+TEST_F(BundlesTest, RequestsWaitForAGroupThatIsNotHereYet) {
+  Make(Cpu(2));
+  node.idle = 10;
+  const LeaseKey fits = AskIn(0, 1);
+  const LeaseKey same = AskIn(0, 1);
+  const LeaseKey too_large = AskIn(0, 2);
+  EXPECT_EQ(node.asked_groups, (std::vector<PlacementGroupId>{group, group}));  // once a class
+  EXPECT_EQ(Refusal(too_large), StatusCode::kOk);
+  Reserve({1});
+  EXPECT_TRUE(Granted(fits));
+  EXPECT_FALSE(Granted(same));
+  EXPECT_EQ(Refusal(too_large), StatusCode::kUnschedulable);
+  leases->GroupSettled(group, Status::Ok());
+  EXPECT_EQ(Refusal(same), StatusCode::kOk);
+}
+
+TEST_F(BundlesTest, AreUsableOnceCommitted) {
+  Make(Cpu(2));
+  node.idle = 10;
+  Reserve({1}, true, /*commit=*/false);
+  const LeaseKey key = AskIn(0, 1);
+  EXPECT_FALSE(Granted(key));
+  leases->CommitBundles(group);
+  EXPECT_TRUE(Granted(key));
+}
+
+TEST_F(BundlesTest, AGroupThatNeverComesFailsWhoWaits) {
+  Make(Cpu(2));
+  const LeaseKey key = AskIn(0, 1);
+  leases->GroupSettled(group, Status(StatusCode::kPlacementGroupRemoved, "removed"));
+  EXPECT_EQ(Refusal(key), StatusCode::kPlacementGroupRemoved);
+  const LeaseKey elsewhere = AskIn(0, 1);
+  leases->GroupSettled(group, Status::Ok());
+  EXPECT_EQ(Refusal(elsewhere), StatusCode::kUnschedulable);
+  EXPECT_FALSE(leases->HasWaiting());
+}
+
+TEST_F(BundlesTest, RemovalKillsWhatRunsAndRefusesWhatWaits) {
+  Make(Cpu(3));
+  node.idle = 10;
+  Reserve({1, 1});
+  const LeaseKey task = AskIn(0, 1);
+  const LeaseKey actor = AskIn(1, 1, true);
+  const LeaseKey queued = AskIn(-1, 1);
+  const LeaseKey outside = Ask(Cpu(1));
+  ASSERT_TRUE(Granted(task) && Granted(actor) && Granted(outside));
+  leases->ReturnBundles(group, "removed");
+  EXPECT_EQ(node.killed_with_group.size(), 2U);
+  EXPECT_TRUE(node.killed.empty());
+  EXPECT_EQ(Refusal(queued), StatusCode::kPlacementGroupRemoved);
+  EXPECT_EQ(FreeCpus(), 2);
+  // Late news of these workers and leases change nothing.
+  leases->WorkerLost(node.granted[task]);
+  leases->Return(actor, true);
+  leases->Unblocked(node.granted[task]);
+  EXPECT_EQ(FreeCpus(), 2);
+  EXPECT_EQ(leases->num_granted(), 1U);
+}
+
+TEST_F(BundlesTest, RemovalOfBundlesThatWait) {
+  Make(Cpu(1));
+  node.idle = 10;
+  const LeaseKey task = Ask(Cpu(1));
+  const LeaseKey bundles = Reserve({1});
+  leases->ReturnBundles(group, "removed");
+  EXPECT_EQ(Refusal(bundles), StatusCode::kCancelled);
+  leases->Return(task, false);
+  EXPECT_TRUE(node.reserved.empty());
+  EXPECT_EQ(leases->available(), Cpu(1));
+}
+
+TEST_F(BundlesTest, StarvedBundlesGetTheirTurn) {
+  Make(Cpu(2));
+  node.idle = 10;
+  std::vector<LeaseKey> running{Ask(Cpu(1)), Ask(Cpu(1))};
+  Reserve({2});
+  for (int i = 0; i < 40 && node.reserved.empty(); ++i) {
+    Ask(Cpu(1));  // there is always another task
+    clock.AdvanceMs(50);
+    leases->Return(node.order[static_cast<size_t>(i)], false);
+    leases->Tick();
+  }
+  EXPECT_EQ(node.reserved.size(), 1U);
+}
+
+TEST_F(BundlesTest, AskedForTwice) {
+  Make(Cpu(2));
+  Reserve({1});
+  EXPECT_EQ(Refusal(Reserve({1})), StatusCode::kInvalidArgument);
+  EXPECT_EQ(FreeCpus(), 1);
+}
+
+TEST_F(LeaseManagerTest, ANodeThatIsNotThisOneIsRefusedUnlessSoft) {
+  leases = std::make_unique<LeaseManager>(
+      clock, LeaseManagerOptions{Cpu(1), true, NodeId::FromRandom()}, node);
+  node.idle = 2;
+  LeaseRequest request;
+  request.key = {kDriver, 100};
+  request.job_id = JobId::FromInt(1);
+  request.resources = Cpu(1);
+  request.placement = Cpu(1);
+  request.strategy.node = NodeId::FromRandom();
+  request.strategy.node_text = "with the id 12";
+  leases->Request(request);
+  EXPECT_EQ(node.rejected[request.key].code(), StatusCode::kUnschedulable);
+  EXPECT_NE(node.rejected[request.key].message().find("with the id 12"), std::string::npos);
+  request.key.lease_id = 101;
+  request.strategy.node_is_soft = true;
+  leases->Request(request);
+  EXPECT_TRUE(Granted(request.key));
+}
 
 }  // namespace
 }  // namespace rayc::raylet
