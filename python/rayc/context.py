@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from rayc._raylet import build_version
 
 __all__ = ["RaycContext"]
 
@@ -12,14 +15,10 @@ class RaycContext(Mapping[str, Any]):
     """What `init` returns: where the session is. As a context manager it ends it."""
 
     def __init__(self, address_info: dict[str, Any]) -> None:
-        import platform
-
-        import rayc
-
         self.address_info = address_info
         self.dashboard_url = ""
-        self.python_version = platform.python_version()
-        self.ray_version = rayc.__version__
+        self.python_version = ".".join(map(str, sys.version_info[:3]))
+        self.ray_version = build_version
         self.ray_commit = ""
 
     def disconnect(self) -> None:

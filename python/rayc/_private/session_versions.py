@@ -6,14 +6,13 @@ import os
 import sys
 
 from rayc._private.environment import setting
+from rayc._raylet import build_version
 
 _FILE = "versions"  # a line for each: its name and number
 
 
 def _own() -> dict[str, str]:
-    import rayc
-
-    return {"rayc": rayc.__version__, "Python": ".".join(map(str, sys.version_info[:3]))}
+    return {"rayc": build_version, "Python": ".".join(map(str, sys.version_info[:3]))}
 
 
 def write(session_dir: str) -> None:
