@@ -69,7 +69,6 @@ from pong_learning import (  # noqa: E402
     adam,
     load_checkpoint,
     plot,
-    reading,
     save_checkpoint,
 )
 
@@ -208,9 +207,7 @@ def new_environment(seed: int) -> Any:
 
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     gymnasium.register_envs(ale_py)
-    environment = gymnasium.make(
-        "ALE/Pong-v5", obs_type="grayscale", disable_env_checker=True
-    )
+    environment = gymnasium.make("ALE/Pong-v5", obs_type="grayscale", disable_env_checker=True)
     environment.reset(seed=seed)
     return environment
 
@@ -347,8 +344,7 @@ class Actors:
         """Yield each actor's number and rollout, in the order in which they finish."""
         weights_ref = rayc.put(weights)
         pending = {
-            worker.rollout.remote(weights_ref): index
-            for index, worker in enumerate(self.workers)
+            worker.rollout.remote(weights_ref): index for index, worker in enumerate(self.workers)
         }
         while pending:
             (ready,), _ = rayc.wait(list(pending), num_returns=1)
@@ -495,30 +491,71 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     own = Settings()
     parser = argparse.ArgumentParser(description="Learn to play Pong with ten actors.")
     option = parser.add_argument
-    option("--demo", action="store_true",
-           help="the short version: actors for --seconds (84), then one process")
-    option("--one-process", action="store_true",
-           help="the same loop without the runtime, to compare")
+    option(
+        "--demo",
+        action="store_true",
+        help="the short version: actors for --seconds (84), then one process",
+    )
+    option(
+        "--one-process", action="store_true", help="the same loop without the runtime, to compare"
+    )
     option("--actors", type=positive(int), default=10, metavar="N", help="default: 10")
-    option("--iterations", type=positive(int), default=None, metavar="N",
-           help="how many in all, those of a checkpoint included; default: 2000")
+    option(
+        "--iterations",
+        type=positive(int),
+        default=None,
+        metavar="N",
+        help="how many in all, those of a checkpoint included; default: 2000",
+    )
     option("--seconds", type=positive(float), metavar="S", help="stop after that long")
-    option("--steps", type=positive(int), default=own.steps, metavar="N",
-           help=f"frames in a rollout, which then ends with its point; default: {own.steps}")
+    option(
+        "--steps",
+        type=positive(int),
+        default=own.steps,
+        metavar="N",
+        help=f"frames in a rollout, which then ends with its point; default: {own.steps}",
+    )
     option("--seed", type=int, default=own.seed, metavar="N", help=f"default: {own.seed}")
-    option("--hidden", type=positive(int), default=own.hidden, metavar="N",
-           help=f"width of the hidden layer; default: {own.hidden}")
-    option("--gamma", type=positive(float), default=own.gamma, metavar="X",
-           help=f"discount of a frame; default: {own.gamma}")
-    option("--learning-rate", type=positive(float), default=own.learning_rate, metavar="X",
-           help=f"Adam's; default: {own.learning_rate}")
-    option("--cpus", type=positive(int), metavar="N",
-           help="CPUs for the runtime; default: those that this process may use")
-    option("--checkpoint", metavar="FILE",
-           help="goes on from FILE and saves there; default: pong.npz, for --demo none")
+    option(
+        "--hidden",
+        type=positive(int),
+        default=own.hidden,
+        metavar="N",
+        help=f"width of the hidden layer; default: {own.hidden}",
+    )
+    option(
+        "--gamma",
+        type=positive(float),
+        default=own.gamma,
+        metavar="X",
+        help=f"discount of a frame; default: {own.gamma}",
+    )
+    option(
+        "--learning-rate",
+        type=positive(float),
+        default=own.learning_rate,
+        metavar="X",
+        help=f"Adam's; default: {own.learning_rate}",
+    )
+    option(
+        "--cpus",
+        type=positive(int),
+        metavar="N",
+        help="CPUs for the runtime; default: those that this process may use",
+    )
+    option(
+        "--checkpoint",
+        metavar="FILE",
+        help="goes on from FILE and saves there; default: pong.npz, for --demo none",
+    )
     option("--fresh", action="store_true", help="begin anew, and replace the checkpoint")
-    option("--save-every", type=positive(int), default=20, metavar="N",
-           help="iterations between two checkpoints; default: 20")
+    option(
+        "--save-every",
+        type=positive(int),
+        default=20,
+        metavar="N",
+        help="iterations between two checkpoints; default: 20",
+    )
     option("--plot", type=Path, metavar="FILE", help="write the learning curve as a PNG")
     return parser.parse_args(arguments)
 
@@ -545,9 +582,7 @@ def require(options: argparse.Namespace) -> None:
         sys.exit(f"pong.py needs {names}, not installed here: pip install {names}")
 
 
-def first_state(
-    options: argparse.Namespace, settings: Settings, checkpoint: Path | None
-) -> State:
+def first_state(options: argparse.Namespace, settings: Settings, checkpoint: Path | None) -> State:
     """Return the checkpoint's training, or a new one."""
     state = State.new(new_weights(settings), options.actors)
     if checkpoint is None or options.fresh or not checkpoint.exists():
@@ -622,9 +657,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     default = "" if options.demo else "pong.npz"
     name = default if options.checkpoint is None else options.checkpoint
     checkpoint = Path(name) if name else None
-    settings = Settings(
-        **{f.name: getattr(options, f.name) for f in dataclasses.fields(Settings)}
-    )
+    settings = Settings(**{f.name: getattr(options, f.name) for f in dataclasses.fields(Settings)})
     training = Training(
         first_state(options, settings, checkpoint), settings, checkpoint, options.save_every
     )

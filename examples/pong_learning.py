@@ -194,10 +194,7 @@ def reading(state: State) -> str:
     """Return the means of the last ten iterations, and of the last games, as text."""
     reward, _, frames_per_s, share = np.mean(np.array(state.curve[-10:])[:, REWARD:], axis=0)
     games = f"{np.mean(state.scores):+.1f}" if state.scores else "none yet"
-    return (
-        f"reward {reward:+.3f}  games {games}  {frames_per_s:,.0f} frames/s"
-        f"  runtime {share:.1%}"
-    )
+    return f"reward {reward:+.3f}  games {games}  {frames_per_s:,.0f} frames/s  runtime {share:.1%}"
 
 
 class Progress:

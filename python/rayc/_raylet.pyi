@@ -347,7 +347,6 @@ def install_hooks(
 # For tests and tools: a value as it would be stored, (tag, bytes), and back.
 def serialize_to_bytes(value: Any) -> tuple[bytes, bytes]: ...
 def deserialize_from_bytes(tag: bytes, data: bytes) -> Any: ...
-
 def create_placement_group(
     worker: CoreWorker,
     bundles: list[dict[str, float]],

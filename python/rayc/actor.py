@@ -24,7 +24,6 @@ from rayc._private.options import (
     check_method_options,
     refuse_what_is_not_there,
 )
-from rayc._private.scheduling import strategy_of
 from rayc._private.signature import Signature, is_generator
 from rayc._private.worker import global_worker, stale_message
 from rayc._raylet import (
@@ -36,6 +35,7 @@ from rayc._raylet import (
     SubmitOptions,
 )
 from rayc.exceptions import ActorAlreadyExistsError
+from rayc.placement import strategy_of
 
 __all__ = [
     "ActorClass",

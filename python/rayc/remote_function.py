@@ -20,10 +20,10 @@ from rayc._private.options import (
     refuse_what_is_not_there,
     task_demand,
 )
-from rayc._private.scheduling import strategy_of
 from rayc._private.signature import Signature, is_async, is_generator
 from rayc._private.worker import global_worker
 from rayc._raylet import PythonFunctionDescriptor, SubmitOptions
+from rayc.placement import strategy_of
 
 __all__ = ["RemoteFunction"]
 

@@ -29,7 +29,7 @@ class HeapBuffer final : public Buffer {
   static constexpr size_t kAlignment = 64;
 
   explicit HeapBuffer(size_t size)
-      : bytes_(new(std::align_val_t(kAlignment)) uint8_t[size == 0 ? 1 : size]) {
+      : bytes_(new (std::align_val_t(kAlignment)) uint8_t[size == 0 ? 1 : size]) {
     data_ = bytes_.get();
     size_ = size;
   }

@@ -97,9 +97,8 @@ EventLoop::TimerId EventLoop::RunAfter(int64_t delay_ms, std::function<void()> f
   {
     const MutexLock lock(mutex_);
     id = next_timer_id_++;
-    const auto it =
-        timers_.emplace(NowMs() + std::clamp<int64_t>(delay_ms, 0, kTimerDelayMsMax),
-                        Timer{id, std::move(function)});
+    const auto it = timers_.emplace(NowMs() + std::clamp<int64_t>(delay_ms, 0, kTimerDelayMsMax),
+                                    Timer{id, std::move(function)});
     first = it == timers_.begin();
   }
   if (first && !OnLoop()) {

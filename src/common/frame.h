@@ -1,7 +1,8 @@
 // The frame: how a message is delimited on any byte stream between two processes of rayc.
 //
 //   0        4        6     7     8                16
-//   | bytes  | method |kind |flags| request id     | payload (bytes) | zeros up to a multiple of 8 |
+//   | bytes  | method |kind |flags| request id     | payload (bytes) | zeros up to a multiple of 8
+//   |
 //
 // All little endian. The payload is one FlatBuffer, at an address that is a multiple of 8. Pure
 // layout and checks; no IO.

@@ -153,7 +153,9 @@ TaskId TaskId::ForNormalTask(const JobId& job) {
 }
 TaskId TaskId::ForActorTask(const ActorId& actor) { return MakeTaskId(actor, RandomUnique()); }
 TaskId TaskId::ForActorCreation(const ActorId& actor) { return MakeTaskId(actor, kCreationUnique); }
-TaskId TaskId::ForDriver(const JobId& job) { return MakeTaskId(ActorId::NilOf(job), kDriverUnique); }
+TaskId TaskId::ForDriver(const JobId& job) {
+  return MakeTaskId(ActorId::NilOf(job), kDriverUnique);
+}
 ActorId TaskId::Actor() const { return ActorId::FromBinary(Binary().substr(8)); }
 JobId TaskId::Job() const { return Actor().Job(); }
 
@@ -170,7 +172,9 @@ ObjectId MakeObjectId(const TaskId& task, uint32_t index) {
 
 }  // namespace
 
-ObjectId ObjectId::ForReturn(const TaskId& task, uint32_t index) { return MakeObjectId(task, index); }
+ObjectId ObjectId::ForReturn(const TaskId& task, uint32_t index) {
+  return MakeObjectId(task, index);
+}
 ObjectId ObjectId::ForPut(const TaskId& task, uint32_t put_index) {
   return MakeObjectId(task, kPutIndexBase + put_index);
 }

@@ -56,9 +56,7 @@ class Id {
     return FromBinary({reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   }
 
-  std::string_view Binary() const {
-    return {reinterpret_cast<const char*>(bytes_.data()), kBytes};
-  }
+  std::string_view Binary() const { return {reinterpret_cast<const char*>(bytes_.data()), kBytes}; }
   const uint8_t* data() const { return bytes_.data(); }
   std::string Hex() const { return BytesToHex(Binary()); }
   bool IsNil() const { return *this == Id(); }
@@ -91,10 +89,10 @@ class JobId : public Id<JobId, 4> {
 
 class ActorId : public Id<ActorId, 16> {
  public:
-  static ActorId Of(const JobId& job);      // a new actor of the job
-  static ActorId NilOf(const JobId& job);   // what plain tasks of the job embed
+  static ActorId Of(const JobId& job);     // a new actor of the job
+  static ActorId NilOf(const JobId& job);  // what plain tasks of the job embed
   JobId Job() const;
-  bool IsActor() const;                     // false for Nil and NilOf
+  bool IsActor() const;  // false for Nil and NilOf
 };
 
 class TaskId : public Id<TaskId, 24> {
@@ -134,9 +132,9 @@ class ClusterId : public Id<ClusterId, 28> {};
 
 }  // namespace rayc
 
-#define RAYC_HASH_ID(Type)                                             \
-  template <>                                                          \
-  struct std::hash<::rayc::Type> {                                     \
+#define RAYC_HASH_ID(Type)                                                \
+  template <>                                                             \
+  struct std::hash<::rayc::Type> {                                        \
     size_t operator()(const ::rayc::Type& id) const { return id.Hash(); } \
   };
 RAYC_HASH_ID(JobId)

@@ -16,28 +16,28 @@ namespace rayc {
 // The numbers travel in messages: append, never renumber.
 enum class StatusCode : uint8_t {
   kOk = 0,
-  kInvalidArgument = 1,   // the caller's mistake
-  kNotFound = 2,          // no such object, actor, key
-  kAlreadyExists = 3,     // duplicate actor name, object id
-  kTimedOut = 4,          // a deadline passed
-  kInterrupted = 5,       // a signal arrived while blocking
-  kDisconnected = 6,      // the peer is gone
-  kIOError = 7,           // the operating system said no
-  kOutOfMemory = 8,       // the object store is full
-  kOutOfDisk = 9,         // no space left under the session folder
-  kOwnerDied = 10,        // the object's owner is gone
-  kActorDied = 11,        // the actor is gone for good
-  kActorUnavailable = 12, // the actor is restarting or unreachable
-  kWorkerCrashed = 13,    // the worker process ended in the middle
-  kUnschedulable = 14,    // no node can ever satisfy the request
-  kCancelled = 15,        // the task was cancelled
-  kVersionMismatch = 16,  // the peer speaks another protocol version
-  kUnauthenticated = 17,  // the peer did not prove who it is
+  kInvalidArgument = 1,    // the caller's mistake
+  kNotFound = 2,           // no such object, actor, key
+  kAlreadyExists = 3,      // duplicate actor name, object id
+  kTimedOut = 4,           // a deadline passed
+  kInterrupted = 5,        // a signal arrived while blocking
+  kDisconnected = 6,       // the peer is gone
+  kIOError = 7,            // the operating system said no
+  kOutOfMemory = 8,        // the object store is full
+  kOutOfDisk = 9,          // no space left under the session folder
+  kOwnerDied = 10,         // the object's owner is gone
+  kActorDied = 11,         // the actor is gone for good
+  kActorUnavailable = 12,  // the actor is restarting or unreachable
+  kWorkerCrashed = 13,     // the worker process ended in the middle
+  kUnschedulable = 14,     // no node can ever satisfy the request
+  kCancelled = 15,         // the task was cancelled
+  kVersionMismatch = 16,   // the peer speaks another protocol version
+  kUnauthenticated = 17,   // the peer did not prove who it is
   kNotImplemented = 18,
-  kShutdown = 19,         // the runtime is going down
-  kObjectLost = 20,       // every copy of the object is gone
-  kRuntimeEnvSetup = 21,  // the worker's environment could not be made
-  kInternal = 22,         // a bug in rayc
+  kShutdown = 19,               // the runtime is going down
+  kObjectLost = 20,             // every copy of the object is gone
+  kRuntimeEnvSetup = 21,        // the worker's environment could not be made
+  kInternal = 22,               // a bug in rayc
   kPlacementGroupRemoved = 23,  // what ran, or waited, in a placement group that was removed
 };
 
@@ -52,7 +52,9 @@ class [[nodiscard]] Status {
                    : std::make_shared<const State>(State{code, std::move(message)})) {}
 
   static Status Ok() { return {}; }
-  static Status InvalidArgument(std::string m) { return {StatusCode::kInvalidArgument, std::move(m)}; }
+  static Status InvalidArgument(std::string m) {
+    return {StatusCode::kInvalidArgument, std::move(m)};
+  }
   static Status NotFound(std::string m) { return {StatusCode::kNotFound, std::move(m)}; }
   static Status AlreadyExists(std::string m) { return {StatusCode::kAlreadyExists, std::move(m)}; }
   static Status TimedOut(std::string m) { return {StatusCode::kTimedOut, std::move(m)}; }
@@ -89,10 +91,10 @@ inline tl::unexpected<Status> Err(Status status) {
 
 }  // namespace rayc
 
-#define RAYC_RETURN_NOT_OK(expr)              \
-  do {                                        \
-    ::rayc::Status rayc_status_ = (expr);     \
-    if (!rayc_status_.ok()) {                 \
-      return rayc_status_;                    \
-    }                                         \
+#define RAYC_RETURN_NOT_OK(expr)          \
+  do {                                    \
+    ::rayc::Status rayc_status_ = (expr); \
+    if (!rayc_status_.ok()) {             \
+      return rayc_status_;                \
+    }                                     \
   } while (false)

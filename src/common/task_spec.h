@@ -43,13 +43,13 @@ struct ConcurrencyGroup {
 
 struct ActorCreationSpec {
   ActorId actor_id;
-  int32_t max_restarts = 0;       // -1: unlimited
-  int32_t max_task_retries = 0;   // -1: unlimited
+  int32_t max_restarts = 0;      // -1: unlimited
+  int32_t max_task_retries = 0;  // -1: unlimited
   int32_t max_concurrency = 1;
   bool is_asyncio = false;
   bool is_detached = false;
   bool allow_out_of_order = false;
-  std::string name;       // "" for an unnamed actor
+  std::string name;  // "" for an unnamed actor
   std::string name_space;
   std::string class_name;
   std::string handle_state;  // pickled method table, so that get_actor can make a handle

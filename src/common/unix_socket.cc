@@ -82,7 +82,7 @@ Result<UniqueFd> ListenUnix(const std::string& path) {
     if (errno != EADDRINUSE) {
       return Err(Status::FromErrno("cannot bind " + path, errno));
     }
-    struct stat info{};
+    struct stat info {};
     if (::stat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode)) {
       return Err(Status::AlreadyExists(path + " exists and is not a socket"));
     }

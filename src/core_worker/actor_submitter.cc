@@ -60,9 +60,8 @@ void ActorSubmitter::OnReply(const ActorId& id, const TaskId& call) {
     return;
   }
   auto& in_flight = it->second.in_flight;
-  const auto entry = std::find_if(in_flight.begin(), in_flight.end(), [&](const Call& other) {
-    return other.spec->task_id == call;
-  });
+  const auto entry = std::find_if(in_flight.begin(), in_flight.end(),
+                                  [&](const Call& other) { return other.spec->task_id == call; });
   if (entry != in_flight.end()) {
     in_flight.erase(entry);
   }
@@ -113,9 +112,9 @@ void ActorSubmitter::RetryOrFailInFlight(Actor& actor, const ActorId& id) {
   const std::deque<Call> in_flight = std::exchange(actor.in_flight, {});
   for (const Call& call : in_flight) {
     if (call.retries == 0) {
-      transport_.FailCall(call.spec,
-                          MakeActorErrorValue(
-                              Status(StatusCode::kActorUnavailable,
+      transport_.FailCall(
+          call.spec,
+          MakeActorErrorValue(Status(StatusCode::kActorUnavailable,
                                      "the actor's process ended while it ran this call, and is "
                                      "being restarted; the call may have run or not (set "
                                      "max_task_retries to have it sent again)"),
@@ -141,9 +140,8 @@ bool ActorSubmitter::Retry(const ActorId& id, const TaskId& call) {
     return false;
   }
   Actor& actor = it->second;
-  const auto entry = std::find_if(
-      actor.in_flight.begin(), actor.in_flight.end(),
-      [&](const Call& other) { return other.spec->task_id == call; });
+  const auto entry = std::find_if(actor.in_flight.begin(), actor.in_flight.end(),
+                                  [&](const Call& other) { return other.spec->task_id == call; });
   if (entry == actor.in_flight.end() || entry->retries == 0) {
     return false;
   }
@@ -192,9 +190,8 @@ ActorSubmitter::CallPtr ActorSubmitter::Remove(const ActorId& id, const TaskId& 
     return nullptr;
   }
   auto& queue = it->second.queue;
-  const auto entry = std::find_if(queue.begin(), queue.end(), [&](const Call& other) {
-    return other.spec->task_id == call;
-  });
+  const auto entry = std::find_if(queue.begin(), queue.end(),
+                                  [&](const Call& other) { return other.spec->task_id == call; });
   if (entry == queue.end()) {
     return nullptr;
   }

@@ -1,6 +1,6 @@
-// The calls of this process to actors, in order per actor. Pure state machine: takes its transport as
-// an argument. Owned by CoreWorker, whose lock guards every call; the transport must not call back
-// from inside.
+// The calls of this process to actors, in order per actor. Pure state machine: takes its transport
+// as an argument. Owned by CoreWorker, whose lock guards every call; the transport must not call
+// back from inside.
 //
 //   actor, as seen from here     calls
 //   kUnknown, kPending           queued
@@ -34,7 +34,7 @@ struct ActorUpdate {
   Address address;           // kAlive
   uint32_t incarnation = 0;  // counts its starts; an update with a lower one is stale
   // kDead:
-  ObjectValue error;         // what `get` on its calls raises
+  ObjectValue error;  // what `get` on its calls raises
 };
 
 class ActorSubmitter {

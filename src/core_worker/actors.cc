@@ -10,19 +10,26 @@ std::string DescribeActorDeath(const fb::ActorInfo& info) {
   const std::string detail = rpc::FromString(info.death_detail());
   const std::string because = detail.empty() ? std::string() : ": " + detail;
   switch (info.death_cause()) {
-    case fb::ActorDeathCause::kKilled: return who + " was killed by rayc.kill" + because;
+    case fb::ActorDeathCause::kKilled:
+      return who + " was killed by rayc.kill" + because;
     case fb::ActorDeathCause::kOutOfScope:
       return who + " has ended: all handles on it had gone" + because;
     case fb::ActorDeathCause::kOwnerDied:
       return who + " has ended with the process that created it" + because;
     case fb::ActorDeathCause::kPlacementGroupRemoved:
       return who + " has ended with its placement group" + because;
-    case fb::ActorDeathCause::kExited: return who + " has left by itself" + because;
-    case fb::ActorDeathCause::kJobFinished: return who + " has ended with its job" + because;
-    case fb::ActorDeathCause::kUnschedulable: return who + " cannot be placed" + because;
-    case fb::ActorDeathCause::kCreationFailed: return "the constructor of " + who + " failed" + because;
-    case fb::ActorDeathCause::kWorkerDied: return "the process of " + who + " has ended" + because;
-    case fb::ActorDeathCause::kNone: return who + " is dead" + because;
+    case fb::ActorDeathCause::kExited:
+      return who + " has left by itself" + because;
+    case fb::ActorDeathCause::kJobFinished:
+      return who + " has ended with its job" + because;
+    case fb::ActorDeathCause::kUnschedulable:
+      return who + " cannot be placed" + because;
+    case fb::ActorDeathCause::kCreationFailed:
+      return "the constructor of " + who + " failed" + because;
+    case fb::ActorDeathCause::kWorkerDied:
+      return "the process of " + who + " has ended" + because;
+    case fb::ActorDeathCause::kNone:
+      return who + " is dead" + because;
   }
   return who + " is dead" + because;
 }
@@ -149,8 +156,8 @@ void CoreWorker::SubscribeActor(const ActorId& actor) {
       OnActorInfo(**info);
     } else if (info.error().code() == StatusCode::kNotFound) {
       actor_submitter_.Kill(
-          actor, MakeActorErrorValue({StatusCode::kActorDied, "the actor is not known any more"},
-                                     actor));
+          actor,
+          MakeActorErrorValue({StatusCode::kActorDied, "the actor is not known any more"}, actor));
     }
     ProcessDeferred();
   });
@@ -162,12 +169,16 @@ void CoreWorker::OnActorInfo(const fb::ActorInfo& info) {
   update.incarnation = info.incarnation();
   switch (info.state()) {
     case fb::ActorState::kDependenciesUnready:
-    case fb::ActorState::kPendingCreation: update.state = ActorUpdate::State::kPending; break;
+    case fb::ActorState::kPendingCreation:
+      update.state = ActorUpdate::State::kPending;
+      break;
     case fb::ActorState::kAlive:
       update.state = ActorUpdate::State::kAlive;
       update.address = rpc::FromMessage(info.address());
       break;
-    case fb::ActorState::kRestarting: update.state = ActorUpdate::State::kRestarting; break;
+    case fb::ActorState::kRestarting:
+      update.state = ActorUpdate::State::kRestarting;
+      break;
     case fb::ActorState::kDead: {
       update.state = ActorUpdate::State::kDead;
       const std::string_view error = rpc::BytesView(info.creation_error_data());
@@ -176,8 +187,8 @@ void CoreWorker::OnActorInfo(const fb::ActorInfo& info) {
           !metadata.empty() && metadata[0] == kTaskErrorTag) {
         update.error = MakeActorInitErrorValue(error, update.actor_id);
       } else if (info.death_cause() == fb::ActorDeathCause::kUnschedulable) {
-        update.error = MakeActorErrorValue(
-            {StatusCode::kUnschedulable, DescribeActorDeath(info)}, update.actor_id);
+        update.error = MakeActorErrorValue({StatusCode::kUnschedulable, DescribeActorDeath(info)},
+                                           update.actor_id);
       } else if (info.death_cause() == fb::ActorDeathCause::kPlacementGroupRemoved) {
         update.error = MakeActorErrorValue(
             {StatusCode::kPlacementGroupRemoved, DescribeActorDeath(info)}, update.actor_id);
@@ -199,8 +210,7 @@ void CoreWorker::OnActorInfo(const fb::ActorInfo& info) {
   }
   if (is_dead && own->second->out_of_scope) {
     ForgetOwnActor(update.actor_id);
-  } else if (is_dead ||
-             (update.state == ActorUpdate::State::kAlive && !own->second->restartable)) {
+  } else if (is_dead || (update.state == ActorUpdate::State::kAlive && !own->second->restartable)) {
     FinishTask(TaskId(own->second->creation));
   }
 }
@@ -213,7 +223,8 @@ void CoreWorker::ForgetOwnActor(const ActorId& actor) {
   FinishTask(creation);
 }
 
-// Called when no state machine is at work. An actor that somebody here still holds, or calls, stays.
+// Called when no state machine is at work. An actor that somebody here still holds, or calls,
+// stays.
 void CoreWorker::ForgetActors() {
   for (const ActorId& actor : std::exchange(unused_actors_, {})) {
     if (own_actors_.count(actor) == 0 && !references_.Has(ObjectId::ForActorHandle(actor)) &&

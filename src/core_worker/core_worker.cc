@@ -158,27 +158,26 @@ void CoreWorker::RegisterHandlers() {
   server_.OnDisconnect(
       [this](const ChannelPtr& channel, const Status& why) { OnPeerClosed(channel, why); });
   server_.HandleTable<fb::PushTask>(
-      Method::kPushTask, [this](const ChannelPtr&, const fb::PushTask& request, Responder responder) {
+      Method::kPushTask,
+      [this](const ChannelPtr&, const fb::PushTask& request, Responder responder) {
         HandlePushTask(request, std::move(responder));
       });
   server_.HandleTable<fb::GetObject>(
-      Method::kGetObject, [this](const ChannelPtr&, const fb::GetObject& request,
-                                 Responder responder) {
+      Method::kGetObject,
+      [this](const ChannelPtr&, const fb::GetObject& request, Responder responder) {
         HandleGetObject(ObjectId::FromBytes(request.object_id()), std::move(responder));
       });
   server_.HandleTable<fb::AddBorrowers>(
-      Method::kAddBorrowers, [this](const ChannelPtr& channel, const fb::AddBorrowers& request,
-                                    Responder responder) {
+      Method::kAddBorrowers,
+      [this](const ChannelPtr& channel, const fb::AddBorrowers& request, Responder responder) {
         HandleAddBorrowers(channel, request, std::move(responder));
       });
   server_.HandleTable<fb::RemoveBorrowers>(
-      Method::kRemoveBorrowers,
-      [this](const ChannelPtr&, const fb::RemoveBorrowers& request, Responder) {
-        HandleRemoveBorrowers(request);
-      });
+      Method::kRemoveBorrowers, [this](const ChannelPtr&, const fb::RemoveBorrowers& request,
+                                       Responder) { HandleRemoveBorrowers(request); });
   server_.HandleTable<fb::CancelTask>(
-      Method::kCancelTask, [this](const ChannelPtr&, const fb::CancelTask& request,
-                                  Responder responder) {
+      Method::kCancelTask,
+      [this](const ChannelPtr&, const fb::CancelTask& request, Responder responder) {
         HandleCancelTask(request, std::move(responder));
       });
   server_.HandleTable<fb::KillActor>(
@@ -199,9 +198,8 @@ void CoreWorker::RegisterHandlers() {
     ProcessDeferred();
   });
   server_.HandleTable<fb::LogBatch>(
-      Method::kLogBatch, [this](const ChannelPtr&, const fb::LogBatch& batch, Responder) {
-        HandleLogBatch(batch);
-      });
+      Method::kLogBatch,
+      [this](const ChannelPtr&, const fb::LogBatch& batch, Responder) { HandleLogBatch(batch); });
   server_.HandleTable<fb::ActorInfo>(
       Method::kActorUpdate, [this](const ChannelPtr&, const fb::ActorInfo& info, Responder) {
         const MutexLock lock(mutex_);
@@ -223,9 +221,12 @@ Status CoreWorker::Await(const std::atomic<bool>& done, int64_t timeout_ms) {
     const int64_t left_ms =
         timeout_ms < 0 ? -1 : std::max<int64_t>(0, deadline_ms - clock_.NowMs());
     switch (drainer_.WaitUntil(done, left_ms, kSignalSliceMs)) {
-      case Drainer::Outcome::kDone: return Status::Ok();
-      case Drainer::Outcome::kTimeout: return {StatusCode::kTimedOut, "the time is over"};
-      case Drainer::Outcome::kStopped: return {StatusCode::kShutdown, "rayc is shutting down"};
+      case Drainer::Outcome::kDone:
+        return Status::Ok();
+      case Drainer::Outcome::kTimeout:
+        return {StatusCode::kTimedOut, "the time is over"};
+      case Drainer::Outcome::kStopped:
+        return {StatusCode::kShutdown, "rayc is shutting down"};
       case Drainer::Outcome::kInterrupted:
         if (options_.bridge.check_signals != nullptr) {
           RAYC_RETURN_NOT_OK(options_.bridge.check_signals());
@@ -311,13 +312,12 @@ Result<std::vector<NodeRecord>> CoreWorker::GetNodes() {
       Nodes nodes;
       if ((*reply)->nodes() != nullptr) {
         for (const fb::NodeInfo* info : *(*reply)->nodes()) {
-          nodes.push_back({NodeId::FromBytes(info->node_id()), rpc::FromString(info->ip()),
-                           rpc::FromString(info->hostname()),
-                           rpc::FromString(info->raylet_socket()),
-                           rpc::FromString(info->plasma_socket()), info->is_alive(),
-                           info->is_head(), rpc::FromMessage(info->resources()),
-                           rpc::FromMessage(info->available()),
-                           rpc::FromString(info->death_reason())});
+          nodes.push_back(
+              {NodeId::FromBytes(info->node_id()), rpc::FromString(info->ip()),
+               rpc::FromString(info->hostname()), rpc::FromString(info->raylet_socket()),
+               rpc::FromString(info->plasma_socket()), info->is_alive(), info->is_head(),
+               rpc::FromMessage(info->resources()), rpc::FromMessage(info->available()),
+               rpc::FromString(info->death_reason())});
         }
       }
       callback(std::move(nodes));

@@ -1,27 +1,28 @@
-// The part of rayc in every driver and worker: submits tasks and actor calls, owns what they return,
-// borrows what others own, and (in workers) executes. The facade that the Python extension calls.
-// One per process and session.
+// The part of rayc in every driver and worker: submits tasks and actor calls, owns what they
+// return, borrows what others own, and (in workers) executes. The facade that the Python extension
+// calls. One per process and session.
 //
 // Locking table
 //   constant after Start     options_, self_, node_id_, job_id_ of a driver, gcs_, raylet_, bridge
-//   mutex_                   everything of the owner's side: references_, memory_store_, submitters,
-//                            pending tasks, peers. Held for short, never while taking the GIL, never
-//                            across a blocking call. Sending on a channel under it is fine: channels
-//                            never block, and never call back from inside.
+//   mutex_                   everything of the owner's side: references_, memory_store_,
+//   submitters,
+//                            pending tasks, peers. Held for short, never while taking the GIL,
+//                            never across a blocking call. Sending on a channel under it is fine:
+//                            channels never block, and never call back from inside.
 //   executor_, drainer_, loop_, plasma::Client    synchronize themselves
 //   log_mutex_               lines of workers that wait to be printed
 //
-// Threads: public methods from any thread of the language, without the GIL; handlers (On..., Handle...)
-// on the thread that drains the loop. What a callback of memory_store_ finds to do is put into
-// deferred_ and done by ProcessDeferred at the end of the locked section: the state machines are
-// never re-entered.
+// Threads: public methods from any thread of the language, without the GIL; handlers (On...,
+// Handle...) on the thread that drains the loop. What a callback of memory_store_ finds to do is
+// put into deferred_ and done by ProcessDeferred at the end of the locked section: the state
+// machines are never re-entered.
 #pragma once
 
-#include <deque>
-#include <map>
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -92,13 +93,14 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
            const std::vector<ObjectRefInfo>& nested);
   // Room in plasma, to be filled and sealed. `owner`: who will own the object.
   Result<plasma::WritableObject> CreateInPlasma(const ObjectId& id, uint64_t bytes,
-                                                const std::string& metadata,
-                                                const WorkerId& owner);
+                                                const std::string& metadata, const WorkerId& owner);
   Status SealInPlasma(const ObjectId& id);
   void AbortInPlasma(const ObjectId& id);
-  // Values in order. Returns early when one of them is an error: then those not ready have null data.
-  // kTimedOut; kInterrupted (a signal handler raised); kInvalidArgument (an id that is unknown here).
-  Status Get(const std::vector<ObjectId>& ids, int64_t timeout_ms, std::vector<ObjectValue>* values);
+  // Values in order. Returns early when one of them is an error: then those not ready have null
+  // data. kTimedOut; kInterrupted (a signal handler raised); kInvalidArgument (an id that is
+  // unknown here).
+  Status Get(const std::vector<ObjectId>& ids, int64_t timeout_ms,
+             std::vector<ObjectValue>* values);
   // Calls back once, when the object is ready, perhaps at once. Under a lock, in any thread: the
   // callback must neither block nor call back in here. Not called after Shutdown.
   Status WhenReady(const ObjectId& id, std::function<void()> callback);
@@ -115,9 +117,6 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   Address OwnerOf(const ObjectId& id);
   // One that is being pickled outside of any value of ours: held until this process ends.
   void HoldForever(const ObjectId& id);
-  // References inside a value that the calling thread's task returns: held until its reply, as the
-  // value itself may go before.
-  void HoldUntilReply(const std::vector<ObjectRefInfo>& refs);
 
   // ---- tasks and actors ----
   // The returns hold one local reference each. Arguments by reference need their object_id only.
@@ -130,8 +129,9 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
                          std::vector<TaskArg> args, int32_t max_task_retries,
                          std::vector<ObjectId>* returns);
   Status KillActor(const ActorId& actor, bool no_restart);
-  // Cancels the task that makes the object, unless it has ended; `recursive`: and what it has submitted.
-  // A task is interrupted, or ended with its process (force); a call of an actor is asked to stop.
+  // Cancels the task that makes the object, unless it has ended; `recursive`: and what it has
+  // submitted. A task is interrupted, or ended with its process (force); a call of an actor is
+  // asked to stop.
   Status CancelTask(const ObjectId& object, bool force, bool recursive);
   // The calls of this process to the actor that have not ended.
   size_t NumPendingCalls(const ActorId& actor) const;
@@ -186,8 +186,8 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   // Reads what has arrived, without waiting.
   void Poll();
   void AnnounceExit(int exit_code, const std::string& detail);
-  // Disconnects; with owns_cluster ends the cluster first and waits (bounded) until it is gone. Calls
-  // that wait in other threads end with kShutdown, and RunTaskLoop ends. Not from a callback.
+  // Disconnects; with owns_cluster ends the cluster first and waits (bounded) until it is gone.
+  // Calls that wait in other threads end with kShutdown, and RunTaskLoop ends. Not from a callback.
   void Shutdown();
 
   // How many of each there are, for tests and for people.
@@ -264,7 +264,6 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   void RegisterUnregistered(const std::vector<ObjectRefInfo>& refs) RAYC_REQUIRES(mutex_);
   // Registrations that came with a value which is not kept.
   void Unregister(const std::vector<ObjectRefInfo>& refs) RAYC_REQUIRES(mutex_);
-  void ReleaseHeld(const std::vector<ObjectId>& ids);
   void HoldHandedBack(std::vector<ObjectId> ids);
   Status CheckKnown(const ObjectId& id) RAYC_REQUIRES(mutex_);
   Status ReadFromPlasma(const std::vector<ObjectId>& ids, const std::vector<size_t>& which,
@@ -328,8 +327,7 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
 
   // ---- placement groups (placement_groups.cc) ----
   void SettleGroup(const std::shared_ptr<PlacementGroupWait>& wait, const Status& status);
-  std::shared_ptr<PlacementGroupWait> FollowGroup(const PlacementGroupId& id)
-      RAYC_REQUIRES(mutex_);
+  std::shared_ptr<PlacementGroupWait> FollowGroup(const PlacementGroupId& id) RAYC_REQUIRES(mutex_);
   void ForgetGroup(const PlacementGroupId& id, const std::shared_ptr<PlacementGroupWait>& wait)
       RAYC_REQUIRES(mutex_);
   const SchedulingStrategy* FindCurrentStrategy() const RAYC_REQUIRES(mutex_);
@@ -380,7 +378,7 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   std::unordered_set<std::shared_ptr<Counting>> counting_ RAYC_GUARDED_BY(mutex_);
   std::deque<TaskId> deferred_ RAYC_GUARDED_BY(mutex_);  // dependencies have just become ready
   std::vector<ActorId> unused_actors_ RAYC_GUARDED_BY(mutex_);  // perhaps; for ProcessDeferred
-  std::string node_lost_ RAYC_GUARDED_BY(mutex_);        // why, once the raylet is gone
+  std::string node_lost_ RAYC_GUARDED_BY(mutex_);               // why, once the raylet is gone
   // A timer returns idle leases while there are any.
   bool housekeeping_ RAYC_GUARDED_BY(mutex_) = false;
   bool housekeeping_needed_ RAYC_GUARDED_BY(mutex_) = false;

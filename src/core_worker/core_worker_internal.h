@@ -11,7 +11,7 @@ namespace rayc::core_worker {
 
 // An actor that this process created and owns.
 struct CoreWorker::OwnActor {
-  bool registered = false;   // the GCS knows it
+  bool registered = false;  // the GCS knows it
   bool detached = false;
   bool out_of_scope = false;  // the last handle went before the GCS knew it
   bool restartable = false;

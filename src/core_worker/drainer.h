@@ -34,10 +34,10 @@ class Drainer {
   // Never from within the loop.
   void Stop();
 
-  // Waits, as drainer if it can, until `done` is true (kDone), timeout_ms have passed (-1: never), or
-  // a signal interrupted the wait (kInterrupted; also returned every slice_ms, because a signal that
-  // came just before the wait leaves no trace: the caller looks and calls again), or Stop (kStopped).
-  // Whoever sets `done` calls Notify() afterwards.
+  // Waits, as drainer if it can, until `done` is true (kDone), timeout_ms have passed (-1: never),
+  // or a signal interrupted the wait (kInterrupted; also returned every slice_ms, because a signal
+  // that came just before the wait leaves no trace: the caller looks and calls again), or Stop
+  // (kStopped). Whoever sets `done` calls Notify() afterwards.
   Outcome WaitUntil(const std::atomic<bool>& done, int64_t timeout_ms, int slice_ms);
 
   // Handles what has arrived already, without waiting for more.

@@ -140,14 +140,13 @@ Status CoreWorker::ResolveArguments(const TaskSpec& spec, std::vector<ObjectValu
 }
 
 void CoreWorker::SendTaskReply(const std::shared_ptr<const TaskSpec>& spec,
-                               rpc::Responder responder, TaskResult* result,
-                               uint32_t duration_us) {
+                               rpc::Responder responder, TaskResult* result, uint32_t duration_us) {
   // All of this is shared by the callbacks that must come first; the last of them replies.
   struct Pending {
     fb::PushTaskReplyT reply;
     rpc::Responder responder;
     std::atomic<size_t> left{1};
-    std::vector<ObjectId> held;          // until the reply
+    std::vector<ObjectId> held;         // until the reply
     std::vector<ObjectId> handed_back;  // the caller's own: a while longer
     bool late = false;
   };

@@ -18,7 +18,8 @@ struct ReturnObject {
   ObjectValue value;
   bool in_plasma = false;
   uint64_t size = 0;
-  std::vector<ObjectRefInfo> nested;  // references inside the value
+  // References inside the value. The language holds them as long as `value.data` lives.
+  std::vector<ObjectRefInfo> nested;
 };
 
 struct TaskExecution {

@@ -27,7 +27,8 @@ inline constexpr char kActorInitErrorTag = 'a';
 inline constexpr char kSystemErrorTag = 's';
 inline constexpr char kActorErrorTag = 'd';
 
-// Values up to this size travel in messages and live in their owner's memory; larger ones in plasma.
+// Values up to this size travel in messages and live in their owner's memory; larger ones in
+// plasma.
 inline constexpr size_t kInlineBytesMax = 100UL << 10;
 
 inline bool IsErrorMetadata(std::string_view metadata) {

@@ -6,8 +6,8 @@
 namespace rayc::core_worker {
 namespace {
 
-// A reference of the caller's that a result holds is kept so long after the reply: the caller counts
-// it when the reply arrives, which nothing tells us.
+// A reference of the caller's that a result holds is kept so long after the reply: the caller
+// counts it when the reply arrives, which nothing tells us.
 constexpr int64_t kHandedBackHoldMs = 2'000;
 
 }  // namespace
@@ -119,15 +119,14 @@ Status CoreWorker::Get(const std::vector<ObjectId>& ids, int64_t timeout_ms,
           continue;
         }
         tokens.emplace_back(
-            id, memory_store_.WhenReady(
-                    id, [this, waiter](const ObjectId& /*id*/, const StoredObject& object) {
-                      const bool failed =
-                          !object.in_plasma && IsErrorMetadata(object.value.metadata);
-                      if (--waiter->missing == 0 || failed) {
-                        waiter->done.store(true);
-                        drainer_.Notify();
-                      }
-                    }));
+            id, memory_store_.WhenReady(id, [this, waiter](const ObjectId& /*id*/,
+                                                           const StoredObject& object) {
+              const bool failed = !object.in_plasma && IsErrorMetadata(object.value.metadata);
+              if (--waiter->missing == 0 || failed) {
+                waiter->done.store(true);
+                drainer_.Notify();
+              }
+            }));
         Fetch(id);
       }
     } else if (waiter->missing > 0) {
@@ -164,10 +163,10 @@ Status CoreWorker::WhenReady(const ObjectId& id, std::function<void()> callback)
   if (memory_store_.Find(id) == nullptr) {
     RAYC_RETURN_NOT_OK(CheckKnown(id));
   }
-  memory_store_.WhenReady(id, [callback = std::move(callback)](
-                                  const ObjectId& /*id*/, const StoredObject& /*object*/) {
-    callback();
-  });
+  memory_store_.WhenReady(
+      id, [callback = std::move(callback)](const ObjectId& /*id*/, const StoredObject& /*object*/) {
+        callback();
+      });
   Fetch(id);
   ProcessDeferred();
   return Status::Ok();
@@ -246,13 +245,13 @@ Status CoreWorker::Wait(const std::vector<ObjectId>& ids, size_t num_ready, int6
         continue;
       }
       if (timeout_ms != 0) {
-        tokens.emplace_back(ids[i], memory_store_.WhenReady(ids[i], [this, waiter](const auto&,
-                                                                                  const auto&) {
-                              if (waiter->missing > 0 && --waiter->missing == 0) {
-                                waiter->done.store(true);
-                                drainer_.Notify();
-                              }
-                            }));
+        tokens.emplace_back(
+            ids[i], memory_store_.WhenReady(ids[i], [this, waiter](const auto&, const auto&) {
+              if (waiter->missing > 0 && --waiter->missing == 0) {
+                waiter->done.store(true);
+                drainer_.Notify();
+              }
+            }));
       }
       Fetch(ids[i]);
     }
@@ -277,8 +276,8 @@ Status CoreWorker::Wait(const std::vector<ObjectId>& ids, size_t num_ready, int6
 
 void CoreWorker::BlockCurrentTask() {
   TaskContext* context = TaskExecutor::Current();
-  if (context == nullptr || !context->on_main_thread ||
-      context->spec->type != TaskType::kNormal || context->blocked) {
+  if (context == nullptr || !context->on_main_thread || context->spec->type != TaskType::kNormal ||
+      context->blocked) {
     return;
   }
   context->blocked = true;
@@ -299,8 +298,7 @@ void CoreWorker::UnblockCurrentTask() {
 // ---- somebody else's objects -----------------------------------------------------------------
 
 void CoreWorker::Fetch(const ObjectId& id) {
-  if (references_.IsOwned(id) || memory_store_.Find(id) != nullptr ||
-      fetching_.count(id) != 0) {
+  if (references_.IsOwned(id) || memory_store_.Find(id) != nullptr || fetching_.count(id) != 0) {
     return;
   }
   const Address owner = references_.OwnerOf(id);
@@ -427,31 +425,6 @@ void CoreWorker::HoldForever(const ObjectId& id) {
   references_.AddSubmitted({id, references_.OwnerOf(id)});
 }
 
-void CoreWorker::HoldUntilReply(const std::vector<ObjectRefInfo>& refs) {
-  TaskContext* context = TaskExecutor::Current();
-  if (context == nullptr || refs.empty()) {
-    return;
-  }
-  const MutexLock lock(mutex_);
-  for (const ObjectRefInfo& ref : refs) {
-    references_.AddSubmitted(ref);
-    context->held.push_back(ref.id);
-  }
-}
-
-void CoreWorker::ReleaseHeld(const std::vector<ObjectId>& ids) {
-  if (ids.empty()) {
-    return;
-  }
-  const MutexLock lock(mutex_);
-  Releases releases;
-  for (const ObjectId& id : ids) {
-    references_.RemoveSubmitted(id, &releases);
-  }
-  Apply(std::move(releases));
-  ProcessDeferred();
-}
-
 void CoreWorker::RegisterBorrowed(const std::vector<ObjectRefInfo>& refs, const Address& borrower,
                                   const std::function<void()>& when_counted) {
   std::unordered_map<WorkerId, std::vector<ObjectRefInfo>> by_owner;
@@ -460,8 +433,7 @@ void CoreWorker::RegisterBorrowed(const std::vector<ObjectRefInfo>& refs, const 
   }
   const auto left = std::make_shared<std::atomic<size_t>>(by_owner.size());
   // Tasks that end meanwhile wait for our own ones: see SendTaskReply.
-  const std::shared_ptr<Counting> ours =
-      borrower == self_ ? std::make_shared<Counting>() : nullptr;
+  const std::shared_ptr<Counting> ours = borrower == self_ ? std::make_shared<Counting>() : nullptr;
   if (ours != nullptr) {
     counting_.insert(ours);
   }
@@ -495,8 +467,8 @@ void CoreWorker::RegisterBorrowed(const std::vector<ObjectRefInfo>& refs, const 
   }
 }
 
-void CoreWorker::HandleAddBorrowers(const rpc::ChannelPtr& channel,
-                                    const fb::AddBorrowers& request, rpc::Responder responder) {
+void CoreWorker::HandleAddBorrowers(const rpc::ChannelPtr& channel, const fb::AddBorrowers& request,
+                                    rpc::Responder responder) {
   const Address borrower = rpc::FromMessage(request.borrower());
   if (!borrower.IsNil() && request.refs() != nullptr) {
     const MutexLock lock(mutex_);
@@ -522,7 +494,8 @@ void CoreWorker::HandleRemoveBorrowers(const fb::RemoveBorrowers& request) {
   const MutexLock lock(mutex_);
   Releases releases;
   for (const fb::ObjectRef* ref : *request.refs()) {
-    references_.RemoveBorrower(ObjectId::FromBytes(ref->object_id()), borrower.worker_id, &releases);
+    references_.RemoveBorrower(ObjectId::FromBytes(ref->object_id()), borrower.worker_id,
+                               &releases);
   }
   Apply(std::move(releases));
   ProcessDeferred();

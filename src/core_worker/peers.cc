@@ -1,5 +1,5 @@
-// CoreWorker's connections to other CoreWorkers: one a peer, opened by whichever side needs it first.
-// The end of a connection is the death of the peer.
+// CoreWorker's connections to other CoreWorkers: one a peer, opened by whichever side needs it
+// first. The end of a connection is the death of the peer.
 #include <unistd.h>
 
 #include <algorithm>
@@ -118,8 +118,8 @@ void CoreWorker::OnNodeLost(const std::string& why) {
   }
   const MutexLock lock(mutex_);
   node_lost_ = why.empty() ? "the raylet has ended" : why;
-  const ObjectValue error = MakeErrorValue(
-      {StatusCode::kDisconnected, "the node's raylet is gone (" + node_lost_ + ")"});
+  const ObjectValue error =
+      MakeErrorValue({StatusCode::kDisconnected, "the node's raylet is gone (" + node_lost_ + ")"});
   std::vector<TaskId> tasks;
   tasks.reserve(pending_.size());
   for (const auto& [id, task] : pending_) {

@@ -1,6 +1,6 @@
-// CoreWorker's placement groups. The GCS answers their creation once all is reserved, and this process
-// keeps that answer for the one who asks first; after that, and for groups that others made, each
-// question goes to the GCS, as anybody may have removed the group meanwhile.
+// CoreWorker's placement groups. The GCS answers their creation once all is reserved, and this
+// process keeps that answer for the one who asks first; after that, and for groups that others
+// made, each question goes to the GCS, as anybody may have removed the group meanwhile.
 #include "core_worker/core_worker_internal.h"
 
 namespace rayc::core_worker {
@@ -59,8 +59,8 @@ Status CoreWorker::CreatePlacementGroup(const PlacementGroupSpec& spec, Placemen
     }
     group_waits_[*id] = wait;
   }
-  gcs_->CreatePlacementGroup(
-      request, [this, wait](const Status& status) { SettleGroup(wait, status); });
+  gcs_->CreatePlacementGroup(request,
+                             [this, wait](const Status& status) { SettleGroup(wait, status); });
   if (spec.name.empty()) {
     return Status::Ok();
   }

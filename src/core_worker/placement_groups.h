@@ -36,8 +36,8 @@ struct PlacementGroupRecord {
   uint32_t attempts = 0;
 };
 
-// The answer that this process waits for, to "is it created?". Guarded by the CoreWorker's lock, but
-// for `done`, which is set last.
+// The answer that this process waits for, to "is it created?". Guarded by the CoreWorker's lock,
+// but for `done`, which is set last.
 struct PlacementGroupWait {
   std::atomic<bool> done{false};
   Status status;

@@ -219,8 +219,8 @@ std::string ReferenceTable::DebugString(const ObjectId& id) const {
   return std::string(reference.owned ? "owned" : "borrowed") +
          " local=" + std::to_string(reference.local) +
          " submitted=" + std::to_string(reference.submitted) +
-         " contained=" + std::to_string(reference.contained) + " borrowers=" +
-         std::to_string(reference.borrowers ? reference.borrowers->size() : 0) +
+         " contained=" + std::to_string(reference.contained) +
+         " borrowers=" + std::to_string(reference.borrowers ? reference.borrowers->size() : 0) +
          " granted=" + std::to_string(reference.granted);
 }
 

@@ -1,5 +1,5 @@
-// Who needs each object that this process owns or borrows. Pure: no IO, no clock; what has to be done
-// comes out as Releases. Owned by CoreWorker, whose lock guards every call.
+// Who needs each object that this process owns or borrows. Pure: no IO, no clock; what has to be
+// done comes out as Releases. Owned by CoreWorker, whose lock guards every call.
 //
 //   local      ObjectRefs of the language in this process
 //   submitted  tasks under way that take the object, or a value that holds it
@@ -53,14 +53,14 @@ class ReferenceTable {
 
   // A new object of ours, with one local reference for each time it will be handed out.
   void AddOwned(const ObjectId& id, uint32_t local);
-  // One more local reference to somebody's object (perhaps ours). True if the owner does not count us
-  // yet: see TakeUnregistered.
+  // One more local reference to somebody's object (perhaps ours). True if the owner does not count
+  // us yet: see TakeUnregistered.
   bool AddLocal(const ObjectRefInfo& ref);
   void RemoveLocal(const ObjectId& id, Releases* releases);
   void AddSubmitted(const ObjectRefInfo& ref);
   void RemoveSubmitted(const ObjectId& id, Releases* releases);
-  // The value of `outer` (owned by us) holds these. `granted`: whoever made the value has registered
-  // us with each owner, once per entry.
+  // The value of `outer` (owned by us) holds these. `granted`: whoever made the value has
+  // registered us with each owner, once per entry.
   void AddContained(const ObjectId& outer, const std::vector<ObjectRefInfo>& inner, bool granted);
 
   // ---- the owner's side ----
@@ -69,8 +69,9 @@ class ReferenceTable {
   void RemoveBorrowerEverywhere(const WorkerId& borrower, Releases* releases);
 
   // ---- the borrower's side ----
-  // Borrowed references that are held, and that their owners do not count yet; each is given out once
-  // and counts as granted from then on: the caller must register it, and hold the source until then.
+  // Borrowed references that are held, and that their owners do not count yet; each is given out
+  // once and counts as granted from then on: the caller must register it, and hold the source until
+  // then.
   std::vector<ObjectRefInfo> TakeUnregistered();
   bool TakeUnregistered(const ObjectId& id);
   std::vector<ObjectId> BorrowedFrom(const WorkerId& owner) const;
@@ -105,7 +106,8 @@ class ReferenceTable {
   tsl::robin_map<ObjectId, Reference> references_;
   std::unordered_map<WorkerId, std::shared_ptr<const Address>> owners_;
   std::unordered_set<ObjectId> unregistered_;
-  std::unordered_map<WorkerId, std::unordered_set<ObjectId>> borrowed_by_;  // owned objects, by borrower
+  std::unordered_map<WorkerId, std::unordered_set<ObjectId>>
+      borrowed_by_;  // owned objects, by borrower
 };
 
 }  // namespace rayc::core_worker

@@ -13,9 +13,9 @@
 namespace rayc::core_worker {
 namespace {
 
-// How long an idle worker sleeps before it looks at signals again: a signal that arrived just before
-// it fell asleep leaves no other trace. The first looks come soon, since such a signal (SIGTERM at the
-// end of the session) is the likeliest when a task has just ended.
+// How long an idle worker sleeps before it looks at signals again: a signal that arrived just
+// before it fell asleep leaves no other trace. The first looks come soon, since such a signal
+// (SIGTERM at the end of the session) is the likeliest when a task has just ended.
 constexpr int kIdleSlicesMs[] = {2, 30, 1'000};
 
 thread_local TaskContext* current_context = nullptr;
@@ -169,9 +169,9 @@ bool TaskExecutor::Remove(const TaskId& task) {
     queue.erase(it);
     return true;
   };
-  return remove_from(queue_) ||
-         std::any_of(groups_.begin(), groups_.end(),
-                     [&](const auto& group) { return remove_from(group->queue); });
+  return remove_from(queue_) || std::any_of(groups_.begin(), groups_.end(), [&](const auto& group) {
+           return remove_from(group->queue);
+         });
 }
 
 bool TaskExecutor::IsRunning(const TaskId& task) {
@@ -327,10 +327,11 @@ void TaskExecutor::End(ReceivedTask* task, TaskContext* context, Time begin, Tas
     result->returns.clear();
   }
   // What has run has taken a microsecond.
-  const int64_t elapsed_us = std::clamp<int64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - begin)
-          .count(),
-      1, UINT32_MAX);
+  const int64_t elapsed_us =
+      std::clamp<int64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                              std::chrono::steady_clock::now() - begin)
+                              .count(),
+                          1, UINT32_MAX);
   const bool exiting = result->worker_exiting;
   const std::string detail = result->exit_detail;
   if (exiting) {
@@ -342,7 +343,6 @@ void TaskExecutor::End(ReceivedTask* task, TaskContext* context, Time begin, Tas
   }
   core_worker_.SendTaskReply(task->spec, std::move(task->responder), result,
                              static_cast<uint32_t>(elapsed_us));
-  core_worker_.ReleaseHeld(context->held);
   bool wake = false;
   {
     const MutexLock lock(mutex_);
@@ -409,8 +409,7 @@ void TaskExecutor::EnqueueInGroupLocked(ReceivedTask task) {
     RingLocked();
     return;
   }
-  while (group.threads.size() <
-         std::min(group.running_max, group.running + group.queue.size())) {
+  while (group.threads.size() < std::min(group.running_max, group.running + group.queue.size())) {
     group.threads.emplace_back([this, &group] { RunPool(group); });
   }
   group.wake.notify_one();

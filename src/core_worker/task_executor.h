@@ -1,9 +1,9 @@
 // Runs the tasks that this worker is sent. Owned by CoreWorker.
 //
-// Received tasks wait in a queue under one small lock, so that they can be given back to their owners
-// while the main thread is busy: when what runs blocks, or has run for kLongTaskMs. (Else a short
-// task could wait behind a long one while another CPU is idle, and nested gets could deadlock.)
-// Calls to an actor are never given back: the actor is here.
+// Received tasks wait in a queue under one small lock, so that they can be given back to their
+// owners while the main thread is busy: when what runs blocks, or has run for kLongTaskMs. (Else a
+// short task could wait behind a long one while another CPU is idle, and nested gets could
+// deadlock.) Calls to an actor are never given back: the actor is here.
 //
 // Where the calls of an actor run, once its constructor has:
 //   main thread   as tasks do, one at a time
@@ -15,8 +15,8 @@
 // A task that runs is cancelled by what fits: the main thread is interrupted (see TaskContext), the
 // event loop told; other calls can only look whether they were.
 //
-// Threads: Enqueue, the give-backs, cancellation and the exit requests on the thread that drains; Run
-// on the worker's main thread, where tasks and constructors execute.
+// Threads: Enqueue, the give-backs, cancellation and the exit requests on the thread that drains;
+// Run on the worker's main thread, where tasks and constructors execute.
 #pragma once
 
 #include <signal.h>
@@ -47,16 +47,17 @@ struct ReceivedTask {
   rpc::Responder responder;
 };
 
-// What the calling thread executes now (for the event loop of an asyncio actor: what it says it does).
+// What the calling thread executes now (for the event loop of an asyncio actor: what it says it
+// does).
 struct TaskContext : std::enable_shared_from_this<TaskContext> {
-  TaskContext(std::shared_ptr<const TaskSpec> task, AssignedInstances instances, bool in_main_thread)
+  TaskContext(std::shared_ptr<const TaskSpec> task, AssignedInstances instances,
+              bool in_main_thread)
       : spec(std::move(task)), assigned(std::move(instances)), on_main_thread(in_main_thread) {}
 
   const std::shared_ptr<const TaskSpec> spec;
   const AssignedInstances assigned;
   const bool on_main_thread;
   bool blocked = false;  // its CPUs are lent
-  std::vector<ObjectId> held;  // see CoreWorker::HoldUntilReply
 
   // The handshake of an interruption: who cancels sets `cancelled`, and pokes the main thread while
   // it is in the task's own code, until that has seen it. So what comes next is never interrupted.
@@ -68,8 +69,8 @@ struct TaskContext : std::enable_shared_from_this<TaskContext> {
 class TaskExecutor {
  public:
   static constexpr int64_t kLongTaskMs = 10;
-  // How long an interruption has to be seen before the main thread is poked again: a signal that comes
-  // just before a system call does not end that.
+  // How long an interruption has to be seen before the main thread is poked again: a signal that
+  // comes just before a system call does not end that.
   static constexpr int64_t kPokeAgainMs = 20;
 
   explicit TaskExecutor(CoreWorker& core_worker) : core_worker_(core_worker) {}
@@ -79,7 +80,8 @@ class TaskExecutor {
   // Gives back what has not begun, now and until UnblockMain: the running task waits for others.
   void BlockMain();
   void UnblockMain();
-  // Forgets a task that has not begun, and answers that it was cancelled. False if it is not queued.
+  // Forgets a task that has not begun, and answers that it was cancelled. False if it is not
+  // queued.
   bool Remove(const TaskId& task);
   bool IsRunning(const TaskId& task);
   // Cancels what runs. `force` ends the process if that is a task.
@@ -92,8 +94,8 @@ class TaskExecutor {
   // Waits for the calls that the pool runs: before what they use goes.
   void JoinPool();
 
-  // The event loop of an asyncio actor takes a call, if one waits and may run beside the others. The
-  // call lasts until FinishAsyncCall; *context is what to make current while it is at work.
+  // The event loop of an asyncio actor takes a call, if one waits and may run beside the others.
+  // The call lasts until FinishAsyncCall; *context is what to make current while it is at work.
   bool TakeAsyncCall(TaskExecution* execution, std::shared_ptr<TaskContext>* context);
   void FinishAsyncCall(const TaskId& task, TaskResult* result);
   // Calls that run in the event loop and were cancelled since the last time.
@@ -102,8 +104,8 @@ class TaskExecutor {
   static TaskContext* Current();
   static void SetCurrent(TaskContext* context);
   static std::shared_ptr<TaskContext> CurrentShared();
-  // Around the code of a task that is no actor's, in the main thread. True: it was cancelled before,
-  // and is to be interrupted here and now.
+  // Around the code of a task that is no actor's, in the main thread. True: it was cancelled
+  // before, and is to be interrupted here and now.
   static bool EnterOwnCode();
   static void LeaveOwnCode();
   // Whether the main thread, which was poked, is to interrupt what it runs.

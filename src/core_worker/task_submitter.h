@@ -1,16 +1,19 @@
 // Which leased worker runs which of this process's tasks, and when leases are asked for and given
-// back. Pure state machine: takes its clock and its transport as arguments. Owned by CoreWorker, whose
-// lock guards every call; the transport must not call back from inside.
+// back. Pure state machine: takes its clock and its transport as arguments. Owned by CoreWorker,
+// whose lock guards every call; the transport must not call back from inside.
 //
-// Per scheduling key there is a queue of tasks, the leases that are held, and the requests for more.
+// Per scheduling key there is a queue of tasks, the leases that are held, and the requests for
+// more.
 //
 //   lease:  requested -> held (idle | busy | stalled) -> returned
 //     busy     some tasks in flight; up to `depth` of them, so many that they are about
 //              kPipelineUs of work by the measured length of this key's tasks
-//     stalled  it gave a task back without having begun it (what it runs blocks, or is long): nothing
+//     stalled  it gave a task back without having begun it (what it runs blocks, or is long):
+//     nothing
 //              is sent until it has answered something else
-//     A lease that the raylet wants back takes no more tasks, and is returned when none is in flight.
-//     An idle lease is returned after kIdleLeaseMs: a loop of sync calls never asks the raylet.
+//     A lease that the raylet wants back takes no more tasks, and is returned when none is in
+//     flight. An idle lease is returned after kIdleLeaseMs: a loop of sync calls never asks the
+//     raylet.
 #pragma once
 
 #include <cstdint>
@@ -65,12 +68,12 @@ class TaskSubmitter {
   void OnLeaseGranted(Lease lease);
   // The request was refused: all tasks of its key that wait fail with the reason.
   void OnLeaseFailed(uint64_t lease_id, const Status& why);
-  // The worker has answered. not_started: the task goes back to the head of the queue. duration_us: of
-  // its run; 0 if it did not run, since it was cancelled.
+  // The worker has answered. not_started: the task goes back to the head of the queue. duration_us:
+  // of its run; 0 if it did not run, since it was cancelled.
   void OnReply(uint64_t lease_id, const TaskId& task, bool not_started, uint32_t duration_us,
                bool worker_exiting);
-  // The connection to a leased worker is gone. Gives the tasks that were in flight, oldest first: only
-  // the first of them can have begun, and none if the worker had said that it leaves.
+  // The connection to a leased worker is gone. Gives the tasks that were in flight, oldest first:
+  // only the first of them can have begun, and none if the worker had said that it leaves.
   struct LostTasks {
     std::vector<TaskPtr> tasks;
     bool first_may_have_begun = true;
@@ -98,7 +101,7 @@ class TaskSubmitter {
     std::deque<TaskPtr> in_flight;  // oldest first
     bool stalled = false;
     bool reclaimed = false;
-    bool exiting = false;  // the worker has said that it leaves
+    bool exiting = false;         // the worker has said that it leaves
     bool begins_no_more = false;  // what is in flight was sent too late
     int64_t idle_since_ms = 0;
   };

@@ -15,8 +15,8 @@ std::string DescribeDeath(const TaskSpec& spec, Result<const fb::WorkerDeath*> d
   if (!death || !(*death)->known()) {
     return text + " has ended";
   }
-  text += " (pid " + std::to_string((*death)->pid()) + ") has ended: " +
-          rpc::FromString((*death)->detail());
+  text += " (pid " + std::to_string((*death)->pid()) +
+          ") has ended: " + rpc::FromString((*death)->detail());
   const std::string tail = rpc::FromString((*death)->stderr_tail());
   if (!tail.empty()) {
     text += "\nThe last lines that it wrote to stderr:\n" + tail;
@@ -200,10 +200,17 @@ void CoreWorker::ProcessDeferred() {
 void CoreWorker::OnResolved(const TaskId& id) {
   PendingTask& task = pending_.at(id);
   switch (task.spec->type) {
-    case TaskType::kNormal: task_submitter_.Submit(task.spec, task.scheduling_key); return;
-    case TaskType::kActor: actor_submitter_.OnReady(task.spec->actor_id, id); return;
-    case TaskType::kActorCreation: RegisterActor(id); return;
-    case TaskType::kDriver: return;
+    case TaskType::kNormal:
+      task_submitter_.Submit(task.spec, task.scheduling_key);
+      return;
+    case TaskType::kActor:
+      actor_submitter_.OnReady(task.spec->actor_id, id);
+      return;
+    case TaskType::kActorCreation:
+      RegisterActor(id);
+      return;
+    case TaskType::kDriver:
+      return;
   }
 }
 
@@ -417,15 +424,14 @@ bool CoreWorker::MaybeRetry(const TaskId& id) {
 void CoreWorker::OnTaskWorkerDied(const TaskPtr& task, Result<const fb::WorkerDeath*> death) {
   const MutexLock lock(mutex_);
   const auto it = pending_.find(task->task_id);
-  if (it == pending_.end() || it->second.spec->attempt != task->attempt ||
-      shutting_down_.load()) {
+  if (it == pending_.end() || it->second.spec->attempt != task->attempt || shutting_down_.load()) {
     return;
   }
   if (death && (*death)->placement_group_removed()) {
     DeleteReturns(*task);
     FailTask(*task, MakeErrorValue({StatusCode::kPlacementGroupRemoved,
-                                    "task " + task->name + " was ended: " +
-                                        rpc::FromString((*death)->detail())}));
+                                    "task " + task->name +
+                                        " was ended: " + rpc::FromString((*death)->detail())}));
   } else if (!MaybeRetry(task->task_id)) {
     DeleteReturns(*task);
     FailTask(*task, MakeErrorValue({StatusCode::kWorkerCrashed, DescribeDeath(*task, death)}));
@@ -447,7 +453,8 @@ void CoreWorker::FailTask(const TaskSpec& spec, const ObjectValue& error) {
 }
 
 void CoreWorker::FailCancelled(const TaskSpec& spec) {
-  FailTask(spec, MakeErrorValue({StatusCode::kCancelled, spec.name + " was cancelled before it ran"}));
+  FailTask(spec,
+           MakeErrorValue({StatusCode::kCancelled, spec.name + " was cancelled before it ran"}));
 }
 
 // ---- cancellation ----------------------------------------------------------------------------

@@ -178,7 +178,8 @@ void LeasingActorScheduler::OnLeaseReply(const ActorId& actor, uint64_t serial, 
     case StatusCode::kPlacementGroupRemoved:
       outcome.kind = CreationOutcome::Kind::kGroupRemoved;
       break;
-    default: outcome.kind = CreationOutcome::Kind::kFailed;
+    default:
+      outcome.kind = CreationOutcome::Kind::kFailed;
   }
   outcome.detail = error.message();
   Finish(*attempt, std::move(outcome));

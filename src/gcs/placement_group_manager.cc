@@ -27,10 +27,14 @@ void EraseFrom(Map& map, const Key& key, const PlacementGroupId& id) {
 
 scheduling::BundleStrategy Policy(fb::PlacementStrategy strategy) {
   switch (strategy) {
-    case fb::PlacementStrategy::kPack: return scheduling::BundleStrategy::kPack;
-    case fb::PlacementStrategy::kSpread: return scheduling::BundleStrategy::kSpread;
-    case fb::PlacementStrategy::kStrictPack: return scheduling::BundleStrategy::kStrictPack;
-    case fb::PlacementStrategy::kStrictSpread: return scheduling::BundleStrategy::kStrictSpread;
+    case fb::PlacementStrategy::kPack:
+      return scheduling::BundleStrategy::kPack;
+    case fb::PlacementStrategy::kSpread:
+      return scheduling::BundleStrategy::kSpread;
+    case fb::PlacementStrategy::kStrictPack:
+      return scheduling::BundleStrategy::kStrictPack;
+    case fb::PlacementStrategy::kStrictSpread:
+      return scheduling::BundleStrategy::kStrictSpread;
   }
   return scheduling::BundleStrategy::kPack;
 }
@@ -61,8 +65,7 @@ void PlacementGroupManager::Create(PlacementGroupRecord group, Callback callback
     callback(Status::InvalidArgument("placement group " + id.Hex() + " exists already"));
     return;
   }
-  if (!group.name.empty() &&
-      !names_.try_emplace(Name(group.name_space, group.name), id).second) {
+  if (!group.name.empty() && !names_.try_emplace(Name(group.name_space, group.name), id).second) {
     callback(Status::InvalidArgument("a placement group named '" + group.name +
                                      "' exists in namespace '" + group.name_space + "' already"));
     return;

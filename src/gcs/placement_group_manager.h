@@ -1,20 +1,20 @@
-// The placement groups of the cluster: places their bundles on nodes, all or none of them, and takes
-// them back. Owned by the GcsServer; loop thread only.
+// The placement groups of the cluster: places their bundles on nodes, all or none of them, and
+// takes them back. Owned by the GcsServer; loop thread only.
 //
 //   state          event                                       next
 //   -              Create                                      PENDING
 //   PENDING        every node has set its bundles aside        PREPARED, and at once CREATED
-//   PENDING        a node refuses: it has not enough free      PENDING, what others set aside goes back
-//   PENDING        no node of a private cluster can hold it    PENDING, with a failure: who waits hears
-//   CREATED        a node with bundles of it is lost           RESCHEDULING: only these are placed anew
-//   RESCHEDULING   as PENDING                                  CREATED
-//   any            Remove, the end of its job (or of the       REMOVED, for ever
+//   PENDING        a node refuses: it has not enough free      PENDING, what others set aside goes
+//   back PENDING        no node of a private cluster can hold it    PENDING, with a failure: who
+//   waits hears CREATED        a node with bundles of it is lost           RESCHEDULING: only these
+//   are placed anew RESCHEDULING   as PENDING                                  CREATED any Remove,
+//   the end of its job (or of the       REMOVED, for ever
 //                  detached actor that made it)
 //
 // In a cluster of one node that node's raylet knows best when there is room: it is asked once, and
-// lets the bundles wait in its own queue; creation is one request and one answer. Among several nodes
-// nothing may wait while it holds something (two groups could wait for each other): a node answers
-// at once, and the whole is tried again later.
+// lets the bundles wait in its own queue; creation is one request and one answer. Among several
+// nodes nothing may wait while it holds something (two groups could wait for each other): a node
+// answers at once, and the whole is tried again later.
 #pragma once
 
 #include <cstdint>

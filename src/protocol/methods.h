@@ -9,16 +9,15 @@ namespace rayc {
 
 inline constexpr uint32_t kProtocolVersion = 1;
 
-
 enum class Method : uint16_t {
   kHello = 1,  // Hello -> HelloReply; first on every connection
 
   // to a raylet
   kRegisterClient = 100,
   kRequestLease = 101,
-  kCancelLease = 102,    // one way
-  kReturnLease = 103,    // one way
-  kNotifyBlocked = 104,  // one way
+  kCancelLease = 102,      // one way
+  kReturnLease = 103,      // one way
+  kNotifyBlocked = 104,    // one way
   kNotifyUnblocked = 105,  // one way
   kFlushLogs = 106,
   kGetWorkerDeath = 107,

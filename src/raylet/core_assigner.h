@@ -1,6 +1,7 @@
-// Which CPU cores each worker is pinned to, where leases stand for cores (cpu_isolation="affinity").
-// Whole leases get cores of their own as long as there are any; parts of a CPU share one. Owned by
-// Node; loop thread only. No IO: the worker pins itself, by what the lease tells it.
+// Which CPU cores each worker is pinned to, where leases stand for cores
+// (cpu_isolation="affinity"). Whole leases get cores of their own as long as there are any; parts
+// of a CPU share one. Owned by Node; loop thread only. No IO: the worker pins itself, by what the
+// lease tells it.
 #pragma once
 
 #include <cstdint>

@@ -80,8 +80,7 @@ void LeaseManager::Request(LeaseRequest request) {
 
 Status LeaseManager::CheckLease(const LeaseRequest& request, bool* is_feasible) const {
   const SchedulingStrategy& strategy = request.strategy;
-  if (!strategy.node_text.empty() && !strategy.node_is_soft &&
-      strategy.node != options_.node_id) {
+  if (!strategy.node_text.empty() && !strategy.node_is_soft && strategy.node != options_.node_id) {
     return {StatusCode::kUnschedulable,
             "no living node of this cluster is one " + strategy.node_text};
   }
@@ -154,8 +153,9 @@ void LeaseManager::RequestBundles(BundleRequest request) {
   }
   const ResourceSet sum = scheduling::SumOf(request.bundles);
   if (request.bundles.empty() || !resources_.CouldReserve(request.bundles)) {
-    actions_.Reject(key, Status(StatusCode::kUnschedulable,
-                                scheduling::DescribeInfeasible(resources_.outside().totals(), sum)));
+    actions_.Reject(key,
+                    Status(StatusCode::kUnschedulable,
+                           scheduling::DescribeInfeasible(resources_.outside().totals(), sum)));
     return;
   }
   if (!request.wait && !resources_.CanReserve(request.bundles)) {
@@ -214,9 +214,8 @@ void LeaseManager::ReturnBundles(const PlacementGroupId& group, const std::strin
     resources_.Return(group);
     actions_.AvailableChanged();
   }
-  RejectQueued(GroupRemoved(group), [&](const Waiting& waiting) {
-    return waiting.lease.strategy.group == group;
-  });
+  RejectQueued(GroupRemoved(group),
+               [&](const Waiting& waiting) { return waiting.lease.strategy.group == group; });
   for (const Lease& lease : ended) {
     by_worker_.erase(lease.worker);
     actions_.KillWorkerOfGroup(lease.worker, reason);
@@ -228,10 +227,10 @@ void LeaseManager::GroupSettled(const PlacementGroupId& group, const Status& sta
   if (status.ok() && resources_.Has(group)) {
     return;
   }
-  const Status why = status.ok() ? Status(StatusCode::kUnschedulable,
-                                          "the bundles of placement group " + group.Hex() +
-                                              " lie on other nodes")
-                                 : status;
+  const Status why =
+      status.ok() ? Status(StatusCode::kUnschedulable,
+                           "the bundles of placement group " + group.Hex() + " lie on other nodes")
+                  : status;
   RejectQueued(why, [&](const Waiting& waiting) { return waiting.lease.strategy.group == group; });
   Schedule();
 }

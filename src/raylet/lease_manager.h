@@ -12,9 +12,9 @@
 //   granted    Blocked / Unblocked        granted     its CPUs are lent / taken back
 //   granted    ReturnBundles (it is in)   -           KillWorkerOfGroup
 //
-// Bundles of placement groups are asked for by RequestBundles, wait in the same queues (each a class
-// of its own), need no worker, and stay until ReturnBundles. A request for a lease in a group of
-// which nothing is here waits: AskGroup finds out what becomes of the group.
+// Bundles of placement groups are asked for by RequestBundles, wait in the same queues (each a
+// class of its own), need no worker, and stay until ReturnBundles. A request for a lease in a group
+// of which nothing is here waits: AskGroup finds out what becomes of the group.
 //
 // Fairness. Requests of one class (same client, job, shape, environment) are served in their order.
 // Among classes the one that has waited longest since its last grant comes first, and a class that

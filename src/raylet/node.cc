@@ -213,11 +213,12 @@ void Node::KillWorkerOfGroup(const WorkerId& worker, const std::string& reason) 
 }
 
 void Node::AskGroup(const PlacementGroupId& group) {
-  events_.ask_group(group, [this, alive = std::weak_ptr<bool>(alive_), group](const Status& status) {
-    if (!alive.expired()) {
-      leases_.GroupSettled(group, status);
-    }
-  });
+  events_.ask_group(group,
+                    [this, alive = std::weak_ptr<bool>(alive_), group](const Status& status) {
+                      if (!alive.expired()) {
+                        leases_.GroupSettled(group, status);
+                      }
+                    });
 }
 
 void Node::ReclaimLeases(ClientId client) {

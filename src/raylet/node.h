@@ -31,7 +31,7 @@ namespace rayc::raylet {
 struct NodeOptions {
   NodeId node_id;
   std::string log_dir;
-  std::string socket_dir;  // where workers listen
+  std::string socket_dir;          // where workers listen
   std::vector<int32_t> cpu_cores;  // that workers are pinned to; empty: none is
   LeaseManagerOptions leases;
   WorkerPoolOptions pool;

@@ -98,20 +98,19 @@ Result<ChannelPtr> Channel::Connect(EventLoop& loop, const std::string& socket_p
   hello.pid = static_cast<int32_t>(getpid());
   hello.component = channel->options_.self_component;
   std::weak_ptr<Channel> weak = channel;
-  channel->Call<fb::HelloReply>(Method::kHello, hello,
-                                [weak](Result<const fb::HelloReply*> reply) {
-                                  const ChannelPtr self = weak.lock();
-                                  if (self == nullptr) {
-                                    return;
-                                  }
-                                  if (!reply) {
-                                    self->Close(reply.error());
-                                    return;
-                                  }
-                                  self->peer_.id = std::string(BytesView((*reply)->id()));
-                                  self->peer_.pid = (*reply)->pid();
-                                  self->hello_done_ = true;
-                                });
+  channel->Call<fb::HelloReply>(Method::kHello, hello, [weak](Result<const fb::HelloReply*> reply) {
+    const ChannelPtr self = weak.lock();
+    if (self == nullptr) {
+      return;
+    }
+    if (!reply) {
+      self->Close(reply.error());
+      return;
+    }
+    self->peer_.id = std::string(BytesView((*reply)->id()));
+    self->peer_.pid = (*reply)->pid();
+    self->hello_done_ = true;
+  });
   return channel;
 }
 
@@ -132,9 +131,8 @@ void Channel::Start() {
 
 void Channel::Call(Method method, const Payload& payload, ReplyCallback callback) {
   if (payload.size() > kFramePayloadBytesMax) {
-    loop_.Post([callback = std::move(callback), status = TooLarge(payload)] {
-      callback(Err(status));
-    });
+    loop_.Post(
+        [callback = std::move(callback), status = TooLarge(payload)] { callback(Err(status)); });
     return;
   }
   FrameHeader header;
@@ -404,10 +402,10 @@ void Channel::HandleReply(const FrameHeader& header, Message message) {
 }
 
 bool Channel::HandleHello(const FrameHeader& header, Message message) {
-  const auto* hello = static_cast<Method>(header.method) == Method::kHello &&
-                              header.kind == FrameKind::kRequest
-                          ? message.As<fb::Hello>()
-                          : nullptr;
+  const auto* hello =
+      static_cast<Method>(header.method) == Method::kHello && header.kind == FrameKind::kRequest
+          ? message.As<fb::Hello>()
+          : nullptr;
   if (hello == nullptr) {
     Fail(Status(StatusCode::kUnauthenticated, "the first message was not a Hello"));
     return false;
@@ -452,8 +450,7 @@ void Channel::Fail(const Status& why) {
   }
   failed_ = true;
   closed_.store(true);
-  if (!why.ok() && why.code() != StatusCode::kDisconnected &&
-      why.code() != StatusCode::kShutdown) {
+  if (!why.ok() && why.code() != StatusCode::kDisconnected && why.code() != StatusCode::kShutdown) {
     RAYC_LOG(kWarning) << "closing the connection with " << peer_.component << " pid " << peer_.pid
                        << ": " << why;
   }

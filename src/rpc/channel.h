@@ -1,12 +1,12 @@
 // One connection between two processes: framed requests, replies and one-way messages, either way.
 //
-// Life: MakeChannel (after connect) or Server (after accept) -> Hello exchanged -> open -> closed, once,
-// for whatever reason: end of file, an error, a malformed frame, Close(). Closing fails every call
-// that waits for its reply with kDisconnected and then runs on_close.
+// Life: MakeChannel (after connect) or Server (after accept) -> Hello exchanged -> open -> closed,
+// once, for whatever reason: end of file, an error, a malformed frame, Close(). Closing fails every
+// call that waits for its reply with kDisconnected and then runs on_close.
 //
 // Threads: Call, Notify, Close from any thread; they write to the socket at once, in the calling
-// thread, and queue what the socket does not take. Handlers, reply callbacks and on_close run on the
-// event loop's thread with no lock held. A message that was sent before another one on the same
+// thread, and queue what the socket does not take. Handlers, reply callbacks and on_close run on
+// the event loop's thread with no lock held. A message that was sent before another one on the same
 // channel is handled before it.
 #pragma once
 
@@ -64,8 +64,8 @@ class Responder {
   bool armed_ = false;
 };
 
-using RequestHandler =
-    std::function<void(const ChannelPtr& channel, Method method, Message message, Responder responder)>;
+using RequestHandler = std::function<void(const ChannelPtr& channel, Method method, Message message,
+                                          Responder responder)>;
 using ReplyCallback = std::function<void(Result<Message> reply)>;
 using CloseCallback = std::function<void(const ChannelPtr& channel, const Status& why)>;
 

@@ -39,7 +39,8 @@ std::unique_ptr<fb::AddressT> ToMessage(const Address& address) {
 }
 
 Status FromMessage(const fb::StatusMessage* message) {
-  if (message == nullptr || message->code() > static_cast<uint8_t>(StatusCode::kPlacementGroupRemoved)) {
+  if (message == nullptr ||
+      message->code() > static_cast<uint8_t>(StatusCode::kPlacementGroupRemoved)) {
     return Status::Internal("malformed status");
   }
   return {static_cast<StatusCode>(message->code()), FromString(message->message())};

@@ -1,6 +1,6 @@
 // Messages <-> the value types of src/common. Nobody else takes these tables apart.
-// From*: what a peer sent, already verified; wrong id lengths give nil ids, which callers must check
-// where they matter. To*: native tables of the object API, ready to Pack.
+// From*: what a peer sent, already verified; wrong id lengths give nil ids, which callers must
+// check where they matter. To*: native tables of the object API, ready to Pack.
 #pragma once
 
 #include <memory>

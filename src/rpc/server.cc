@@ -47,7 +47,8 @@ void Server::OnAcceptable() {
         continue;
       }
       if (errno != EAGAIN && errno != EWOULDBLOCK) {
-        RAYC_LOG(kError) << "cannot accept on " << path_ << ": " << Status::FromErrno("accept", errno);
+        RAYC_LOG(kError) << "cannot accept on " << path_ << ": "
+                         << Status::FromErrno("accept", errno);
         // Out of descriptors: stop asking until some are free again.
         loop_.ModifyFd(listener_.get(), 0);
         accept_timer_ = loop_.RunAfter(kAcceptRetryMs, [this] {
@@ -88,9 +89,9 @@ void Server::Dispatch(const ChannelPtr& channel, Method method, Message message,
                       Responder responder) {
   const auto it = handlers_.find(static_cast<uint16_t>(method));
   if (it == handlers_.end()) {
-    responder.Error(Status(StatusCode::kNotImplemented,
-                           self_component_ + " has no method " +
-                               std::to_string(static_cast<int>(method))));
+    responder.Error(
+        Status(StatusCode::kNotImplemented,
+               self_component_ + " has no method " + std::to_string(static_cast<int>(method))));
     return;
   }
   it->second(channel, message, std::move(responder));

@@ -1,5 +1,5 @@
-// Listens on a Unix socket, lets in processes of our user only, and gives each connection's requests
-// to a table of handlers. Loop thread only, after Listen.
+// Listens on a Unix socket, lets in processes of our user only, and gives each connection's
+// requests to a table of handlers. Loop thread only, after Listen.
 #pragma once
 
 #include <functional>
@@ -36,7 +36,9 @@ class Server {
       handler(channel, *table, std::move(responder));
     });
   }
-  void OnConnect(std::function<void(const ChannelPtr&)> callback) { on_connect_ = std::move(callback); }
+  void OnConnect(std::function<void(const ChannelPtr&)> callback) {
+    on_connect_ = std::move(callback);
+  }
   void OnDisconnect(CloseCallback callback) { on_disconnect_ = std::move(callback); }
 
   Status Listen(const std::string& path);

@@ -6,9 +6,9 @@
 // there; leases in bundles move nothing outside. A bundle that is returned takes the leases in it
 // along: releasing these afterwards is nothing.
 //
-// To people, and in what a node reports, bundles appear as resources of their own: of a bundle's CPUs
-// `CPU_group_<index>_<group>` and, summed over the group, `CPU_group_<group>`; and as the synthetic
-// resource `bundle`, which each lease takes a little of.
+// To people, and in what a node reports, bundles appear as resources of their own: of a bundle's
+// CPUs `CPU_group_<index>_<group>` and, summed over the group, `CPU_group_<group>`; and as the
+// synthetic resource `bundle`, which each lease takes a little of.
 #pragma once
 
 #include <cstdint>

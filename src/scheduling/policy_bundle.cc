@@ -126,9 +126,8 @@ BundlePlacement PlaceBundles(const ClusterView& view, const std::vector<Resource
                              BundleStrategy strategy, const std::optional<NodeId>& preferred) {
   BundlePlacement placement;
   const bool well_formed =
-      std::all_of(bundles.begin(), bundles.end(), [](const ResourceSet& bundle) {
-        return DescribeMalformed(bundle).empty();
-      });
+      std::all_of(bundles.begin(), bundles.end(),
+                  [](const ResourceSet& bundle) { return DescribeMalformed(bundle).empty(); });
   if (well_formed) {
     if (auto now = Place(Candidates(view, false, preferred), bundles, strategy)) {
       placement.feasibility = Feasibility::kNow;

@@ -1,4 +1,5 @@
-// On which nodes the bundles of a placement group are to lie. Pure function over values, any thread.
+// On which nodes the bundles of a placement group are to lie. Pure function over values, any
+// thread.
 #pragma once
 
 #include <optional>

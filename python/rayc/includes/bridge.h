@@ -2,8 +2,8 @@
 // no templates, and the state of the calling thread. Any thread; needs no GIL unless it says so.
 #pragma once
 
-#include <bit>
 #include <Python.h>
+#include <bit>
 
 #include <chrono>
 #include <condition_variable>

@@ -181,7 +181,8 @@ TEST_F(ActorSubmitterTest, CancelledCallIsNotSentAgain) {
   EXPECT_EQ(submitter_.CancelInFlight(actor_, call->task_id), address_);
   EXPECT_FALSE(submitter_.Retry(actor_, call->task_id));
   submitter_.OnWorkerLost(address_.worker_id);
-  EXPECT_TRUE(submitter_.CancelInFlight(actor_, call->task_id).IsNil()) << "there is nobody to tell";
+  EXPECT_TRUE(submitter_.CancelInFlight(actor_, call->task_id).IsNil())
+      << "there is nobody to tell";
   Update(ActorUpdate::State::kAlive, 2);
   EXPECT_EQ(transport_.pushed.size(), 1U);
   ASSERT_EQ(transport_.failed.size(), 1U);

@@ -73,8 +73,10 @@ class ClusterTest : public ::testing::Test {
                  workers.references + workers.objects + workers.awaited_objects +
                  workers.pending_tasks + workers.actors + cluster_->NumObjects() ==
              0;
-    })) << "driver: " << Describe(driver_->CountEntries())
-        << "\nworkers: " << Describe(cluster_->WorkerCounts()) << "\n" << cluster_->StoreContents();
+    })) << "driver: "
+        << Describe(driver_->CountEntries()) << "\nworkers: " << Describe(cluster_->WorkerCounts())
+        << "\n"
+        << cluster_->StoreContents();
   }
   static std::string Describe(const CoreWorker::Counts& counts) {
     return std::to_string(counts.references) + " references, " + std::to_string(counts.objects) +
@@ -308,8 +310,7 @@ TEST_F(ClusterTest, ReferencesInsideResults) {
   {
     for (const char* name : {"ref", "task_ref"}) {
       const Ref outer = Submit(driver(), name, {TextArg("made there")});
-      const std::vector<Ref> inner =
-          ReadRefs(driver(), GetValue(driver(), outer.id()), outer.id());
+      const std::vector<Ref> inner = ReadRefs(driver(), GetValue(driver(), outer.id()), outer.id());
       ASSERT_EQ(inner.size(), 1U);
       EXPECT_EQ(GetText(driver(), inner[0]), "made there") << name;
       EXPECT_EQ(GetText(driver(), Submit(driver(), "read", {RefArg(outer)})), "made there");
@@ -560,8 +561,9 @@ TEST_F(ClusterTest, ActorKeepsAReferenceBeyondTheOwnersOwn) {
       const std::vector<Ref> refs = ReadRefs(driver(), GetValue(driver(), back.id()), back.id());
       ASSERT_EQ(refs.size(), 3U);
       EXPECT_EQ(GetText(driver(), Call(driver(), actor.id, "drop")), "dropped");
-      EXPECT_EQ(GetText(driver(), refs[0]) + GetText(driver(), refs[1]) + GetText(driver(), refs[2]),
-                "kept too and theirs");
+      EXPECT_EQ(
+          GetText(driver(), refs[0]) + GetText(driver(), refs[1]) + GetText(driver(), refs[2]),
+          "kept too and theirs");
     }
   }
   ExpectAllGone();
@@ -677,7 +679,8 @@ TEST_F(ClusterTest, AsyncioActorRunsItsCallsInItsEventLoop) {
     held.push_back(Call(driver(), actor.id, "hold"));
     const Ref waiting = Call(driver(), actor.id, "count");
     EXPECT_EQ(GetText(driver(), waiting, 200),
-              "E" + MakeErrorValue({StatusCode::kTimedOut, ""}).metadata) << "all places are taken";
+              "E" + MakeErrorValue({StatusCode::kTimedOut, ""}).metadata)
+        << "all places are taken";
     EXPECT_TRUE(driver().CancelTask(held[0].id(), false, true).ok());
     EXPECT_EQ(GetText(driver(), held[0]),
               "E" + MakeErrorValue({StatusCode::kCancelled, ""}).metadata);
@@ -706,9 +709,7 @@ TEST_F(ClusterTest, AsyncioActorLeavesWhenWhatItRunsIsDone) {
 
 // ---- cancellation ----------------------------------------------------------------------------
 
-std::string CancelledError() {
-  return "E" + MakeErrorValue({StatusCode::kCancelled, ""}).metadata;
-}
+std::string CancelledError() { return "E" + MakeErrorValue({StatusCode::kCancelled, ""}).metadata; }
 
 TEST_F(ClusterTest, TasksThatWaitAreCancelled) {
   Start(1);
@@ -811,7 +812,8 @@ TEST_F(ClusterTest, ActorsThatAreDroppedAtOnce) {
     Create(driver(), "Actor", {}, {RefArg(Submit(driver(), "fail"))});
     const Handle called = Create(driver(), i % 2 == 0 ? "Actor" : "BadActor");
     Call(driver(), called.id, "count");
-    const Handle late = Create(driver(), "Actor", {}, {RefArg(Submit(driver(), "sleep", {TextArg("5")}))});
+    const Handle late =
+        Create(driver(), "Actor", {}, {RefArg(Submit(driver(), "sleep", {TextArg("5")}))});
     Call(driver(), late.id, "count");
   }
   ExpectAllGone();
@@ -1128,17 +1130,36 @@ TEST_F(ClusterTest, StormOfTasksActorsReferencesAndCrashes) {
     const Ref shared = PutText(driver(), "shared");
     for (int i = 0; i < 1'500; ++i) {
       const Handle& actor = actors[random() % actors.size()];
-      const std::vector<Ref> picked = {shared, refs.empty() ? shared : refs[random() % refs.size()]};
+      const std::vector<Ref> picked = {shared,
+                                       refs.empty() ? shared : refs[random() % refs.size()]};
       switch (random() % 12) {
-        case 0: refs.push_back(Submit(driver(), "ref", {TextArg("x")}, 3)); break;
-        case 1: refs.push_back(Submit(driver(), "task_ref", {TextArg("x")}, 3)); break;
-        case 2: refs.push_back(Submit(driver(), "pass", {HoldingArg(picked)}, 3)); break;
-        case 3: refs.push_back(Submit(driver(), "wrap", {HoldingArg(picked)}, 3)); break;
-        case 4: refs.push_back(Submit(driver(), "large_ref", {TextArg("120000")}, 3)); break;
-        case 5: refs.push_back(Call(driver(), actor.id, "keep", {HoldingArg(picked)}, 3)); break;
-        case 6: refs.push_back(Call(driver(), actor.id, "return_kept", {}, 3)); break;
-        case 7: refs.push_back(Call(driver(), actor.id, "drop", {}, 3)); break;
-        case 8: refs.push_back(Submit(driver(), "echo", {RefArg(picked[1])}, 3)); break;
+        case 0:
+          refs.push_back(Submit(driver(), "ref", {TextArg("x")}, 3));
+          break;
+        case 1:
+          refs.push_back(Submit(driver(), "task_ref", {TextArg("x")}, 3));
+          break;
+        case 2:
+          refs.push_back(Submit(driver(), "pass", {HoldingArg(picked)}, 3));
+          break;
+        case 3:
+          refs.push_back(Submit(driver(), "wrap", {HoldingArg(picked)}, 3));
+          break;
+        case 4:
+          refs.push_back(Submit(driver(), "large_ref", {TextArg("120000")}, 3));
+          break;
+        case 5:
+          refs.push_back(Call(driver(), actor.id, "keep", {HoldingArg(picked)}, 3));
+          break;
+        case 6:
+          refs.push_back(Call(driver(), actor.id, "return_kept", {}, 3));
+          break;
+        case 7:
+          refs.push_back(Call(driver(), actor.id, "drop", {}, 3));
+          break;
+        case 8:
+          refs.push_back(Submit(driver(), "echo", {RefArg(picked[1])}, 3));
+          break;
         case 9:
           if (i % 5 == 0) {
             refs.push_back(Submit(driver(), "crash", {}, 1));

@@ -46,8 +46,10 @@ TEST(DrainerTest, WaiterThatDoesNotDrainIsWokenByTheOneThatDoes) {
   drainer.Start();
   std::atomic<bool> first{false};
   std::atomic<bool> second{false};
-  std::thread one([&] { EXPECT_EQ(drainer.WaitUntil(first, -1, kLongMs), Drainer::Outcome::kDone); });
-  std::thread two([&] { EXPECT_EQ(drainer.WaitUntil(second, -1, kLongMs), Drainer::Outcome::kDone); });
+  std::thread one(
+      [&] { EXPECT_EQ(drainer.WaitUntil(first, -1, kLongMs), Drainer::Outcome::kDone); });
+  std::thread two(
+      [&] { EXPECT_EQ(drainer.WaitUntil(second, -1, kLongMs), Drainer::Outcome::kDone); });
   loop.RunAfter(20, [&] {
     second.store(true);
     drainer.Notify();

@@ -1,8 +1,10 @@
-// A cluster in one process: the real GCS and the real store, a raylet that is a table of leases, and
-// CoreWorkers as its workers, each with a thread in RunTaskLoop. What they run is FakeLanguage's.
+// A cluster in one process: the real GCS and the real store, a raylet that is a table of leases,
+// and CoreWorkers as its workers, each with a thread in RunTaskLoop. What they run is
+// FakeLanguage's.
 //
 // A worker "crashes" by shutting its CoreWorker down in the middle: all its sockets close at once.
-// Workers go before the raylet does: one that loses its raylet ends its process, which is the test's.
+// Workers go before the raylet does: one that loses its raylet ends its process, which is the
+// test's.
 #pragma once
 
 #include <unistd.h>
@@ -301,10 +303,8 @@ class FakeCluster {
             GiveBack(id, true);
           }
         });
-    raylet_->Handle(Method::kShutdownNode,
-                    [](const ChannelPtr&, const rpc::Message&, Responder responder) {
-                      responder.Ok();
-                    });
+    raylet_->Handle(Method::kShutdownNode, [](const ChannelPtr&, const rpc::Message&,
+                                              Responder responder) { responder.Ok(); });
   }
 
   void OnDisconnect(const rpc::ChannelPtr& channel) {
@@ -412,8 +412,9 @@ class FakeCluster {
 
   // Somebody waits: those who hold leases are asked for them.
   void Reclaim(ClientKey waiting) {
-    const bool waits = std::any_of(requests_.begin(), requests_.end(),
-                                   [&](const Request& request) { return request.client == waiting; });
+    const bool waits = std::any_of(requests_.begin(), requests_.end(), [&](const Request& request) {
+      return request.client == waiting;
+    });
     for (const auto& [key, worker] : leases_) {
       const auto client = clients_.find(key.first);
       if (!waits || key.first == waiting || client == clients_.end()) {

@@ -83,6 +83,19 @@ inline ObjectValue RefsValue(const std::vector<ObjectRefInfo>& refs) {
   return {HeapBuffer::Copy(bytes), kRefsTag};
 }
 
+class HoldingBuffer final : public Buffer {
+ public:
+  HoldingBuffer(std::shared_ptr<Buffer> bytes, std::vector<Ref> refs)
+      : bytes_(std::move(bytes)), refs_(std::move(refs)) {
+    data_ = bytes_->data();
+    size_ = bytes_->size();
+  }
+
+ private:
+  const std::shared_ptr<Buffer> bytes_;
+  const std::vector<Ref> refs_;
+};
+
 // "Unpickles" the references of a value. `source`: the object whose value it is, or nil.
 inline std::vector<Ref> ReadRefs(CoreWorker& core, const ObjectValue& value,
                                  const ObjectId& source) {
@@ -226,7 +239,8 @@ class FakeLanguage {
   }
 
  private:
-  // The event loop of an asyncio actor. Calls of "hold" last until one of "release", or are cancelled.
+  // The event loop of an asyncio actor. Calls of "hold" last until one of "release", or are
+  // cancelled.
   class EventLoop {
    public:
     explicit EventLoop(CoreWorker& core) : core_(core), thread_([this] { Run(); }) {}
@@ -322,10 +336,11 @@ class FakeLanguage {
   static void ReturnText(TaskResult* result, const std::string& text) {
     Return(result, TextValue(text));
   }
-  // As the language does it: the value's references are noted while it is serialized, and gone soon.
+  // The language's own references are gone before the reply is made: the bytes hold some, too.
   static void ReturnRefs(CoreWorker& core, TaskResult* result, const std::vector<Ref>& refs) {
-    core.HoldUntilReply(InfosOf(refs));
-    Return(result, RefsValue(InfosOf(refs)), InfosOf(refs));
+    ObjectValue value = RefsValue(InfosOf(refs));
+    value.data = std::make_shared<HoldingBuffer>(std::move(value.data), refs);
+    Return(result, std::move(value), InfosOf(refs));
   }
 
   static void Execute(const TaskExecution& execution, TaskResult* result) {

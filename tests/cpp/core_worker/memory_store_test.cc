@@ -6,7 +6,9 @@ namespace rayc::core_worker {
 namespace {
 
 ObjectId NewId() { return ObjectId::ForReturn(TaskId::ForNormalTask(JobId::FromInt(1)), 1); }
-StoredObject Inline(const std::string& text) { return {{HeapBuffer::Copy(text), "b"}, false, text.size()}; }
+StoredObject Inline(const std::string& text) {
+  return {{HeapBuffer::Copy(text), "b"}, false, text.size()};
+}
 
 TEST(MemoryStoreTest, PutMakesReadyAndEraseForgets) {
   MemoryStore store;

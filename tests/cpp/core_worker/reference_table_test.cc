@@ -63,8 +63,8 @@ TEST_F(ReferenceTableTest, BorrowersHoldAnOwnedObject) {
 }
 
 TEST_F(ReferenceTableTest, RegistrationsOfABorrowerAreCounted) {
-  // C gives its only reference back while somebody else registers C for a new one: whichever message
-  // comes first, C stays registered once.
+  // C gives its only reference back while somebody else registers C for a new one: whichever
+  // message comes first, C stays registered once.
   const ObjectId id = NewId();
   table_.AddOwned(id, 1);
   table_.AddBorrower(id, borrower_);

@@ -22,8 +22,8 @@ class PlacementGroupManagerTest : public ::testing::Test {
   PlacementGroupManagerTest() { Make(true); }
 
   void Make(bool fail_infeasible) {
-    manager_ = std::make_unique<PlacementGroupManager>(nodes_, clients_, timers_, clock_,
-                                                       fail_infeasible);
+    manager_ =
+        std::make_unique<PlacementGroupManager>(nodes_, clients_, timers_, clock_, fail_infeasible);
   }
   NodeId AddNode(int64_t cpus) {
     int pair[2];
@@ -116,8 +116,7 @@ TEST_F(PlacementGroupManagerTest, WhatAPrivateNodeCannotHoldFailsAtOnce) {
   const PlacementGroupId large = Create({Cpus(3)});
   EXPECT_EQ(AnswersTo(large), std::vector<StatusCode>{StatusCode::kUnschedulable});
   EXPECT_NE(manager_->Find(large)->failure.find("CPU: 3 asked, 2 there"), std::string::npos);
-  const PlacementGroupId spread =
-      Create({Cpus(1), Cpus(1)}, fb::PlacementStrategy::kStrictSpread);
+  const PlacementGroupId spread = Create({Cpus(1), Cpus(1)}, fb::PlacementStrategy::kStrictSpread);
   EXPECT_EQ(AnswersTo(spread), std::vector<StatusCode>{StatusCode::kUnschedulable});
   manager_->Wait(spread, Note(spread));
   EXPECT_EQ(AnswersTo(spread).size(), 2U);

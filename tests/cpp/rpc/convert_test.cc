@@ -49,8 +49,18 @@ TaskSpec MakeSpec() {
   spec.resources = ResourceSet({{"CPU", 10'000}, {"x", 1}});
   spec.placement_resources = ResourceSet({{"CPU", 20'000}});
   spec.runtime_env = R"({"env_vars":{}})";
-  spec.creation = ActorCreationSpec{
-      actor, -1, 2, 7, true, true, true, "me", "my_space", "Counter", std::string("\0state", 6)};
+  spec.creation = ActorCreationSpec{actor,
+                                    -1,
+                                    2,
+                                    7,
+                                    true,
+                                    true,
+                                    true,
+                                    "me",
+                                    "my_space",
+                                    "Counter",
+                                    std::string("\0state", 6),
+                                    {{"io", 3}, {"compute", 1}}};
   spec.actor_id = actor;
   spec.sequence_number = uint64_t{1} << 40;
   spec.concurrency_group = "io";
@@ -110,6 +120,10 @@ TEST(ConvertTest, AnActorsCreationComesBackWhole) {
   EXPECT_EQ(back.creation->name_space, "my_space");
   EXPECT_EQ(back.creation->class_name, "Counter");
   EXPECT_EQ(back.creation->handle_state, spec.creation->handle_state);
+  ASSERT_EQ(back.creation->concurrency_groups.size(), 2U);
+  EXPECT_EQ(back.creation->concurrency_groups[0].name, "io");
+  EXPECT_EQ(back.creation->concurrency_groups[0].max_concurrency, 3);
+  EXPECT_EQ(back.creation->concurrency_groups[1].name, "compute");
 }
 
 TEST(ConvertTest, AFunctionDescriptorComesBackEqual) {

@@ -75,7 +75,8 @@ TEST_F(NodeResourcesTest, InstancesKeepTheirNumbersInBundles) {
 }
 
 TEST_F(NodeResourcesTest, SharesOfAnInstanceMakeBundles) {
-  ASSERT_TRUE(node.CanReserve({{0, Of(0, 0.4)}, {1, Of(0, 0.4)}, {2, Of(0, 0.6)}, {3, Of(0, 0.6)}}));
+  ASSERT_TRUE(
+      node.CanReserve({{0, Of(0, 0.4)}, {1, Of(0, 0.4)}, {2, Of(0, 0.6)}, {3, Of(0, 0.6)}}));
   EXPECT_FALSE(node.CanReserve({{0, Of(0, 0.6)}, {1, Of(0, 0.6)}, {2, Of(0, 0.6)}}));
   node.Reserve(group, {{0, Of(0, 0.4)}, {1, Of(0, 0.6)}}, true);
   EXPECT_TRUE(Can({group, 0}, Of(0, 0.4)));

@@ -85,9 +85,9 @@ TEST_F(PolicyBundleTest, SharesOfUnitsMustFitIntoWholeOnes) {
   // 1.8 of 2, but each on a GPU of its own.
   EXPECT_EQ(Place({Of(0, 0.6), Of(0, 0.6), Of(0, 0.6)}, BundleStrategy::kPack).feasibility,
             Feasibility::kNever);
-  EXPECT_EQ(Place({Of(0, 0.4), Of(0, 0.4), Of(0, 0.6), Of(0, 0.6)}, BundleStrategy::kPack)
-                .feasibility,
-            Feasibility::kNow);
+  EXPECT_EQ(
+      Place({Of(0, 0.4), Of(0, 0.4), Of(0, 0.6), Of(0, 0.6)}, BundleStrategy::kPack).feasibility,
+      Feasibility::kNow);
   const BundlePlacement malformed = Place({Of(0, 1.5)}, BundleStrategy::kPack);
   EXPECT_EQ(malformed.feasibility, Feasibility::kNever);
   EXPECT_NE(malformed.why.find("whole number"), std::string::npos);
