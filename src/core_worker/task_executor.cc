@@ -319,10 +319,10 @@ void TaskExecutor::Execute(ReceivedTask task, const std::shared_ptr<TaskContext>
       !result.is_application_error) {
     BecomeActor(*task.spec->creation, result.doorbell_fd);
   }
-  End(&task, context.get(), begin, &result);
+  End(&task, begin, &result);
 }
 
-void TaskExecutor::End(ReceivedTask* task, TaskContext* context, Time begin, TaskResult* result) {
+void TaskExecutor::End(ReceivedTask* task, Time begin, TaskResult* result) {
   if (!result->system_error.ok()) {
     result->returns.clear();
   }
@@ -510,7 +510,7 @@ void TaskExecutor::FinishAsyncCall(const TaskId& task, TaskResult* result) {
       RingLocked();
     }
   }
-  End(&call.task, call.context.get(), call.begin, result);
+  End(&call.task, call.begin, result);
 }
 
 std::vector<TaskId> TaskExecutor::TakeCancelled() {

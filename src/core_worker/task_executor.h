@@ -137,7 +137,7 @@ class TaskExecutor {
   std::shared_ptr<TaskContext> BeginLocked(const ReceivedTask& task, bool on_main_thread)
       RAYC_REQUIRES(mutex_);
   void Execute(ReceivedTask task, const std::shared_ptr<TaskContext>& context);
-  void End(ReceivedTask* task, TaskContext* context, Time begin, TaskResult* result);
+  void End(ReceivedTask* task, Time begin, TaskResult* result);
   void GiveBackLocked() RAYC_REQUIRES(mutex_);
   void WatchLongTask();
   void BecomeActor(const ActorCreationSpec& creation, int doorbell_fd);
