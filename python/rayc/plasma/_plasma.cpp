@@ -217,7 +217,8 @@ class PyClient {
     }
     // Waits and calls of other threads end; what is being written is aborted when its last view
     // goes.
-    const auto client = client_;
+    // The socket goes with the last view of an object, at once if there is none.
+    const auto client = std::exchange(client_, nullptr);
     creations_.clear();
     connected_ = false;
     const py::gil_scoped_release release;
