@@ -124,7 +124,8 @@ print("ALIVE", rayc.get(actor.ping.remote()) > 0, flush=True)
     assert driver.finish()[0] == 0
 
 
-def test_a_raylet_that_is_killed(start_driver: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("process", [r"bin/raylet", r"rayc::zygote"])
+def test_a_raylet_or_zygote_that_is_killed(start_driver: Callable[..., Any], process: str) -> None:
     driver = started(
         start_driver,
         """
@@ -136,29 +137,7 @@ except Exception as error:
     print("ERROR", type(error).__name__, flush=True)
 """,
     )
-    os.kill(process_named(r"bin/raylet"), signal.SIGKILL)
-    assert wait_until(lambda: set(session_processes()) <= {driver.process.pid}, GONE_WITHIN_S), (
-        session_processes()
-    )
-    assert driver.read_until("ERROR") != "timed out"
-    code, _, err = driver.finish()
-    assert code == 0, err
-    assert driver.session not in session_folders()
-
-
-def test_a_zygote_that_is_killed(start_driver: Callable[..., Any]) -> None:
-    driver = started(
-        start_driver,
-        """
-try:
-    rayc.get(running, timeout=60)
-except rayc.exceptions.GetTimeoutError:
-    print("ERROR timed out", flush=True)
-except Exception as error:
-    print("ERROR", type(error).__name__, flush=True)
-""",
-    )
-    os.kill(process_named(r"rayc::zygote"), signal.SIGKILL)
+    os.kill(process_named(process), signal.SIGKILL)
     assert wait_until(lambda: set(session_processes()) <= {driver.process.pid}, GONE_WITHIN_S), (
         session_processes()
     )
