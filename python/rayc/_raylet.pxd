@@ -94,6 +94,7 @@ cdef class PinnedBuffer:
     cdef shared_ptr[CBuffer] _owner
     cdef const uint8_t* _data
     cdef Py_ssize_t _size
+    cdef bint _writable
 
 
 cdef class SerializedValue:

@@ -282,7 +282,9 @@ class CoreWorker:
 
     # objects
     def put(self, value: Any) -> ObjectRef[Any]: ...
-    def get(self, refs: Sequence[ObjectRef[Any]], timeout_ms: int = -1) -> list[Any]:
+    def get(
+        self, refs: Sequence[ObjectRef[Any]], timeout_ms: int = -1, copy: bool = False
+    ) -> list[Any]:
         """Values in order; raises the error of the first failed one, GetTimeoutError."""
     def wait(
         self, refs: list[ObjectRef[Any]], num_returns: int, timeout_ms: int, fetch_local: bool

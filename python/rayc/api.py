@@ -148,6 +148,7 @@ proxy_server_url
                 _node_name=hidden.get("_node_name"),
                 _system_config=hidden.get("_system_config"),
                 cpu_isolation=hidden.get("cpu_isolation"),
+                object_spilling_directory=hidden.get("object_spilling_directory"),
             )
         else:
             store_bytes, node_resources = arguments.node_totals(
@@ -168,6 +169,7 @@ proxy_server_url
                 resources=node_resources,
                 object_store_bytes=store_bytes,
                 cpu_cores=arguments.cores_to_pin_to(hidden, node_resources),
+                spill_folders=arguments.spill_folders(hidden),
                 root=arguments.temp_dir(hidden),
             )
         _install_exit_hooks()
@@ -420,7 +422,7 @@ def get(refs: Any, *, timeout: float | None = None, copy: bool = False) -> Any:
     timeout : float, optional
         Seconds to wait at most; 0 looks once; None or -1 waits for ever.
     copy : bool
-        Return copies that can be written to.
+        Return arrays that can be written to: copies that belong to the caller alone.
 
     Raises
     ------
@@ -432,19 +434,15 @@ def get(refs: Any, *, timeout: float | None = None, copy: bool = False) -> Any:
     core = global_worker.core_worker
     timeout_ms = -1 if timeout is None else _timeout_ms(timeout)
     if type(refs) is ObjectRef:
-        value = (core or _core_for(refs)).get((refs,), timeout_ms)[0]
+        value = (core or _core_for(refs)).get((refs,), timeout_ms, copy)[0]
     elif isinstance(refs, list):
         if refs and set(map(type, refs)) != {ObjectRef}:
             _check_refs("get", refs)
-        value = (core or _core_for(refs)).get(refs, timeout_ms)
+        value = (core or _core_for(refs)).get(refs, timeout_ms, copy)
     elif isinstance(refs, ObjectRef):
-        value = (core or _core_for(refs)).get((refs,), timeout_ms)[0]
+        value = (core or _core_for(refs)).get((refs,), timeout_ms, copy)[0]
     else:
         raise ValueError(f"get() takes a reference or a list of references, not {_describe(refs)}")
-    if copy:
-        from copy import deepcopy
-
-        return deepcopy(value)
     return value
 
 

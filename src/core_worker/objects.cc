@@ -9,6 +9,24 @@ namespace {
 // A reference of the caller's that a result holds is kept so long after the reply: the caller
 // counts it when the reply arrives, which nothing tells us.
 constexpr int64_t kHandedBackHoldMs = 2'000;
+// How long a put or a result waits for others to let go of memory, before ObjectStoreFullError.
+constexpr int64_t kStoreFullWaitMs = 5'000;
+
+// A call of the store that a signal has interrupted goes on, unless the signal's handler raised.
+template <typename Call>
+auto RetryInterrupted(const LanguageBridge& bridge, const Call& call) {
+  while (true) {
+    auto result = call();
+    if (result || result.error().code() != StatusCode::kInterrupted) {
+      return result;
+    }
+    if (bridge.check_signals != nullptr) {
+      if (const Status status = bridge.check_signals(); !status.ok()) {
+        return decltype(result)(Err(status));
+      }
+    }
+  }
+}
 
 }  // namespace
 
@@ -40,7 +58,9 @@ Result<plasma::WritableObject> CoreWorker::CreateInPlasma(const ObjectId& id, ui
   if (!client) {
     return Err(client.error());
   }
-  return (*client)->Create(id, bytes, metadata, owner);
+  return RetryInterrupted(options_.bridge, [&] {
+    return (*client)->Create(id, bytes, metadata, {.owner = owner, .wait_ms = kStoreFullWaitMs});
+  });
 }
 
 Status CoreWorker::SealInPlasma(const ObjectId& id) {
@@ -199,7 +219,8 @@ Status CoreWorker::ReadFromPlasma(const std::vector<ObjectId>& ids,
   for (const size_t i : which) {
     wanted.push_back(ids[i]);
   }
-  auto found = (*client)->Get(wanted, 0);
+  // Waits for what has been spilled, in any case.
+  auto found = RetryInterrupted(options_.bridge, [&] { return (*client)->Get(wanted, 0); });
   if (!found) {
     return found.error();
   }

@@ -28,31 +28,46 @@ std::optional<uint64_t> Allocator::Allocate(uint64_t bytes) {
     return std::nullopt;
   }
   const uint64_t taken = RoundUp(bytes);
-  const auto fit = by_size_.lower_bound({taken, 0});
+  const auto run = AllocateBetween(taken, taken);
+  return run ? std::optional(run->offset) : std::nullopt;
+}
+
+std::optional<Allocator::Run> Allocator::AllocateBetween(uint64_t bytes_min, uint64_t bytes_max) {
+  const auto fit = by_size_.lower_bound({bytes_min, 0});
   if (fit == by_size_.end()) {
     return std::nullopt;
   }
   const auto [run_bytes, offset] = *fit;
+  const uint64_t taken = std::min(run_bytes, bytes_max);
   by_size_.erase(fit);
   by_offset_.erase(offset);
   if (run_bytes > taken) {
     Insert(offset + taken, run_bytes - taken);
   }
   used_bytes_ += taken;
-  return offset;
+  return Run{offset, taken};
 }
 
-void Allocator::Free(uint64_t offset, uint64_t bytes) {
-  uint64_t freed = RoundUp(bytes);
-  RAYC_CHECK(freed <= used_bytes_ && offset <= capacity_bytes_ - freed) << offset << " " << bytes;
-  used_bytes_ -= freed;
+bool Allocator::Free(uint64_t offset, uint64_t bytes) {
+  uint64_t freed = bytes;
+  if (bytes == 0 || bytes % kAlignment != 0 || offset % kAlignment != 0 || freed > used_bytes_ ||
+      offset > capacity_bytes_ - freed) {
+    return false;
+  }
   const auto next = by_offset_.lower_bound(offset);
-  RAYC_CHECK(next == by_offset_.end() || offset + freed <= next->first)
-      << "freed twice: " << offset;
+  if (next != by_offset_.end() && offset + freed > next->first) {
+    return false;
+  }
+  if (next != by_offset_.begin()) {
+    const auto previous = std::prev(next);
+    if (previous->first + previous->second > offset) {
+      return false;
+    }
+  }
+  used_bytes_ -= freed;
   if (next != by_offset_.begin()) {
     const auto previous = std::prev(next);
     const uint64_t previous_end = previous->first + previous->second;
-    RAYC_CHECK(previous_end <= offset) << "freed twice: " << offset;
     if (previous_end == offset) {
       offset = previous->first;
       freed += previous->second;
@@ -66,6 +81,7 @@ void Allocator::Free(uint64_t offset, uint64_t bytes) {
     by_offset_.erase(next);
   }
   Insert(offset, freed);
+  return true;
 }
 
 uint64_t Allocator::largest_free_run_bytes() const {
@@ -84,6 +100,29 @@ std::optional<Allocator::Run> Allocator::FreeRunFrom(uint64_t offset) const {
     return std::nullopt;
   }
   return Run{run->first, run->second};
+}
+
+std::optional<Allocator::Run> Allocator::LargestFreeRun() const {
+  if (by_size_.empty()) {
+    return std::nullopt;
+  }
+  const auto largest = by_size_.lower_bound({by_size_.rbegin()->first, 0});
+  return Run{largest->second, largest->first};
+}
+
+std::string Allocator::Check() const {
+  uint64_t free = 0;
+  uint64_t end = 0;
+  for (const auto& [offset, bytes] : by_offset_) {
+    if (free > 0 && offset <= end) return "free runs touch at " + std::to_string(offset);
+    if (!by_size_.contains({bytes, offset})) return "a free run is known by its place alone";
+    free += bytes;
+    end = offset + bytes;
+  }
+  if (end > capacity_bytes_) return "a free run reaches out of the arena";
+  if (by_size_.size() != by_offset_.size()) return "a free run is known by its size alone";
+  if (free != free_bytes()) return "the allocator counts other bytes than it has";
+  return {};
 }
 
 }  // namespace rayc::plasma

@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <utility>
 
 namespace rayc::plasma {
@@ -28,8 +29,12 @@ class Allocator {
 
   // Null if no free run is large enough.
   std::optional<uint64_t> Allocate(uint64_t bytes);
-  // With the offset that Allocate gave and the same `bytes`.
-  void Free(uint64_t offset, uint64_t bytes);
+  // The smallest run of at least bytes_min, and bytes_max of it at most: so that what is small
+  // fills the gaps between what is large.
+  std::optional<Run> AllocateBetween(uint64_t bytes_min, uint64_t bytes_max);
+  // Any part of what was allocated, by multiples of kAlignment. False, and nothing is done, if some
+  // of it is free already or outside.
+  bool Free(uint64_t offset, uint64_t bytes);
 
   uint64_t capacity_bytes() const { return capacity_bytes_; }
   uint64_t used_bytes() const { return used_bytes_; }
@@ -37,6 +42,10 @@ class Allocator {
   uint64_t largest_free_run_bytes() const;
   // The first free run that ends behind `offset`.
   std::optional<Run> FreeRunFrom(uint64_t offset) const;
+  // The largest one; of several the lowest.
+  std::optional<Run> LargestFreeRun() const;
+  // Empty if its two views agree; else what is wrong.
+  std::string Check() const;
 
  private:
   void Insert(uint64_t offset, uint64_t bytes);

@@ -1,6 +1,7 @@
 #include "plasma/arena_trimmer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/clock.h"
 #include "common/logging.h"
@@ -16,8 +17,12 @@ int64_t NowMs() { return SteadyClock().NowMs(); }
 }  // namespace
 
 ArenaTrimmer::ArenaTrimmer(EventLoop& loop, const Arena& arena, const Allocator& allocator,
-                           Options options)
-    : loop_(loop), arena_(arena), allocator_(allocator), options_(options) {}
+                           Options options, std::function<void(uint64_t, uint64_t)> given_back)
+    : loop_(loop),
+      arena_(arena),
+      allocator_(allocator),
+      options_(options),
+      given_back_(std::move(given_back)) {}
 
 ArenaTrimmer::~ArenaTrimmer() {
   if (timer_ != 0) {
@@ -71,6 +76,7 @@ void ArenaTrimmer::GiveBackOneStep() {
     trimming_ = false;
     return;
   }
+  given_back_(begin, end - begin);
   cursor_ = end;
   Schedule(kStepDelayMs);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "common/event_loop.h"
@@ -14,7 +15,8 @@ namespace rayc::plasma {
 
 struct ArenaTrimmerOptions {
   int64_t quiet_ms = 5000;               // since the last creation
-  uint64_t kept_free_bytes = 32U << 20;  // resident but unused memory that is not worth the work
+  // Resident but unused memory that is not worth the work; more than is made ahead of use.
+  uint64_t kept_free_bytes = 64U << 20;
   uint64_t step_bytes = 16U << 20;
 };
 
@@ -22,8 +24,9 @@ class ArenaTrimmer {
  public:
   using Options = ArenaTrimmerOptions;
 
-  // All outlive the trimmer.
-  ArenaTrimmer(EventLoop& loop, const Arena& arena, const Allocator& allocator, Options options);
+  // All outlive the trimmer. `given_back` hears of each range (offset, bytes).
+  ArenaTrimmer(EventLoop& loop, const Arena& arena, const Allocator& allocator, Options options,
+               std::function<void(uint64_t, uint64_t)> given_back);
   ~ArenaTrimmer();
 
   void OnCreated();
@@ -38,6 +41,7 @@ class ArenaTrimmer {
   const Arena& arena_;
   const Allocator& allocator_;
   const Options options_;
+  const std::function<void(uint64_t, uint64_t)> given_back_;
   EventLoop::TimerId timer_ = 0;  // 0: none is set
   int64_t last_created_ms_ = 0;
   bool trimming_ = false;

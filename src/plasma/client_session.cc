@@ -1,18 +1,13 @@
 #include "plasma/client_session.h"
 
+#include <poll.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <utility>
 
-#include "protocol/plasma_generated.h"
+#include "plasma/step_point.h"
 
 namespace rayc::plasma {
-
-OwnedReply::OwnedReply(const Frame& frame)
-    : header_(frame.header), words_((frame.header.payload_bytes + 7) / sizeof(uint64_t) + 1) {
-  std::memcpy(words_.data(), frame.payload, frame.header.payload_bytes);
-}
 
 ClientSession::ClientSession(std::string socket_path, pid_t pid)
     : socket_path_(std::move(socket_path)), pid_(pid) {}
@@ -20,7 +15,7 @@ ClientSession::ClientSession(std::string socket_path, pid_t pid)
 Result<std::shared_ptr<ClientSession>> ClientSession::Connect(const std::string& socket_path) {
   std::shared_ptr<ClientSession> session(new ClientSession(socket_path, ::getpid()));
   const MutexLock lock(session->mutex_);
-  auto hello = session->socket_.Connect(socket_path, /*wait_only=*/false);
+  auto hello = session->socket_.Connect(socket_path, /*companion_of=*/0);
   if (!hello) {
     return Err(hello.error());
   }
@@ -28,7 +23,21 @@ Result<std::shared_ptr<ClientSession>> ClientSession::Connect(const std::string&
   if (!arena) {
     return Err(arena.error());
   }
+  auto index = SharedIndex::Map(std::move(hello->index));
+  if (!index) {
+    return Err(index.error());
+  }
+  auto segment = ClientSegment::Map(std::move(hello->segment));
+  if (!segment) {
+    return Err(segment.error());
+  }
   session->arena_ = std::move(*arena);
+  session->index_ = std::move(*index);
+  session->segment_ = std::move(*segment);
+  session->pins_ = std::make_unique<ClientPins>(session->segment_);
+  session->wake_fd_ = std::move(hello->wake);
+  session->socket_fd_ = session->socket_.fd();
+  session->number_ = hello->client;
   session->capacity_bytes_ = hello->capacity_bytes;
   return session;
 }
@@ -46,108 +55,88 @@ Status ClientSession::CheckUsable() const {
   return Status::Ok();
 }
 
+Status ClientSession::CheckAlive() {
+  if (const Status usable = CheckUsable(); !usable.ok()) {
+    return usable;
+  }
+  // Another thread may be waiting for a reply on it: only the end of the stream counts.
+  pollfd socket{socket_fd_, POLLRDHUP, 0};
+  if (store_gone_.load(std::memory_order_relaxed) || ::poll(&socket, 1, 0) > 0) {
+    store_gone_.store(true, std::memory_order_relaxed);
+    return StoreGone();
+  }
+  return Status::Ok();
+}
+
+Status ClientSession::StoreGone() const {
+  return Status::Disconnected("the plasma store at " + socket_path_ + " is gone");
+}
+
 Result<OwnedReply> ClientSession::Call(Method method,
                                        const flatbuffers::FlatBufferBuilder& message) {
   if (const Status usable = CheckUsable(); !usable.ok()) {
     return Err(usable);
   }
-  MutexLock lock(mutex_);
+  const MutexLock lock(mutex_);
   if (socket_.broken()) {
-    return Err(Status::Disconnected("the plasma store at " + socket_path_ + " is gone"));
+    return Err(StoreGone());
   }
-  QueuePendingLocked();
   const uint64_t request_id = socket_.QueueRequest(method, message);
   const Status sent = socket_.SendAll();
   const Result<Frame> frame = sent.ok() ? socket_.ReceiveReply(request_id) : Err(sent);
-  Result<OwnedReply> reply = frame ? Result<OwnedReply>(OwnedReply(*frame)) : Err(frame.error());
-  lock.Unlock();
-  SendPending();
-  return reply;
+  return frame ? Result<OwnedReply>(OwnedReply(*frame)) : Err(frame.error());
 }
 
-void ClientSession::Release(uint64_t offset) {
+Result<uint32_t> ClientSession::SetPin(EntryRef ref) {
+  const auto place = pins_->Set(ref);
+  if (!place) {
+    return Err(Status::OutOfMemory("this process views " +
+                                   std::to_string(ClientSegment::kPinsMax) +
+                                   " objects of the store, and that is the limit"));
+  }
+  return *place;
+}
+
+Result<std::optional<uint32_t>> ClientSession::PinIfReadable(EntryRef ref) {
+  const auto place = SetPin(ref);
+  if (!place) {
+    return Err(place.error());
+  }
+  const EntryWord word = index_->WordOf(ref.entry);
+  if (word.generation == ref.generation && word.readable()) {
+    return std::optional(*place);
+  }
+  // The store may have seen the pin meanwhile.
+  Unpin(*place, ref);
+  return std::optional<uint32_t>();
+}
+
+Result<uint32_t> ClientSession::PinOwnCreation(EntryRef ref) { return SetPin(ref); }
+
+void ClientSession::Unpin(uint32_t place, EntryRef ref) {
   if (Forked()) {
     return;  // the pin is the parent's; its locks may be held by threads that do not exist here
   }
-  {
-    const MutexLock lock(pending_mutex_);
-    pending_releases_.push_back(offset);
+  pins_->Clear(place);
+  const EntryWord word = index_->WordOf(ref.entry);
+  if (word.generation == ref.generation && word.state == EntryState::kDead) {
+    Note(ClientSegment::Note::kCheck, ref);
   }
-  SendPending();
 }
 
-void ClientSession::DeleteLater(std::span<const ObjectId> ids) {
+void ClientSession::Note(ClientSegment::Note note, EntryRef ref) {
   if (Forked()) {
     return;
   }
   {
-    const MutexLock lock(pending_mutex_);
-    pending_deletes_.insert(pending_deletes_.end(), ids.begin(), ids.end());
+    const MutexLock lock(notes_mutex_);
+    (void)segment_->PushNote({note, ref});
   }
-  SendPending();
-}
-
-void ClientSession::AbortLater(const ObjectId& id) {
-  if (Forked()) {
-    return;
-  }
-  {
-    const MutexLock lock(pending_mutex_);
-    pending_aborts_.push_back(id);
-  }
-  SendPending();
-}
-
-bool ClientSession::HasPending() {
-  const MutexLock lock(pending_mutex_);
-  return !pending_releases_.empty() || !pending_deletes_.empty() || !pending_aborts_.empty();
-}
-
-// Whoever holds the socket's lock looks here again after giving it up. So what was added while it
-// was held is sent by the holder, and what is added later finds the lock free: nothing is left
-// behind.
-void ClientSession::SendPending() RAYC_NO_TSA {
-  while (HasPending() && mutex_.native().try_lock()) {
-    QueuePendingLocked();
-    if (!socket_.broken()) {
-      (void)socket_.SendSome();  // the next Call hears of a failure
-    }
-    mutex_.Unlock();
-  }
-}
-
-void ClientSession::QueuePendingLocked() {
-  std::vector<uint64_t> releases;
-  std::vector<ObjectId> deletes;
-  std::vector<ObjectId> aborts;
-  {
-    const MutexLock lock(pending_mutex_);
-    releases.swap(pending_releases_);
-    deletes.swap(pending_deletes_);
-    aborts.swap(pending_aborts_);
-  }
-  if (socket_.broken()) {
-    return;
-  }
-  flatbuffers::FlatBufferBuilder builder(256);
-  if (!releases.empty()) {
-    builder.Finish(fb::CreatePlasmaReleaseDirect(builder, &releases));
-    socket_.QueueOneWay(Method::kPlasmaRelease, builder);
-  }
-  for (const ObjectId& id : aborts) {
-    builder.Clear();
-    builder.Finish(fb::CreatePlasmaAbort(builder, BuildId(builder, id)));
-    socket_.QueueOneWay(Method::kPlasmaAbort, builder);
-  }
-  if (!deletes.empty()) {
-    builder.Clear();
-    std::vector<flatbuffers::Offset<fb::PlasmaObjectId>> ids;
-    ids.reserve(deletes.size());
-    for (const ObjectId& id : deletes) {
-      ids.push_back(fb::CreatePlasmaObjectId(builder, BuildId(builder, id)));
-    }
-    builder.Finish(fb::CreatePlasmaDeleteDirect(builder, &ids));
-    socket_.QueueOneWay(Method::kPlasmaDelete, builder);
+  if (index_->SetWorkPending()) {
+    StepPoint("work pending, store not woken");
+    const uint64_t one = 1;
+    // Never blocks: the counter is far from its end.
+    (void)!::write(wake_fd_.get(), &one, sizeof(one));
   }
 }
 

@@ -1,9 +1,12 @@
 #include "plasma/client_socket.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <utility>
 
@@ -13,7 +16,12 @@
 
 namespace rayc::plasma {
 
-Result<ClientSocket::Hello> ClientSocket::Connect(const std::string& socket_path, bool wait_only) {
+OwnedReply::OwnedReply(const Frame& frame)
+    : header_(frame.header), words_((frame.header.payload_bytes + 7) / sizeof(uint64_t) + 1) {
+  std::memcpy(words_.data(), frame.payload, frame.header.payload_bytes);
+}
+
+Result<ClientSocket::Hello> ClientSocket::Connect(const std::string& socket_path, uint32_t companion_of) {
   auto fd = ConnectUnix(socket_path);
   if (!fd) {
     return Err(fd.error());
@@ -22,7 +30,7 @@ Result<ClientSocket::Hello> ClientSocket::Connect(const std::string& socket_path
   flatbuffers::FlatBufferBuilder builder(64);
   const auto version = builder.CreateString(kVersion);
   builder.Finish(fb::CreatePlasmaConnect(builder, kProtocolVersion, version,
-                                         static_cast<int32_t>(::getpid()), wait_only));
+                                         static_cast<int32_t>(::getpid()), companion_of));
   const uint64_t request_id = QueueRequest(Method::kPlasmaConnect, builder);
   if (const Status sent = SendAll(); !sent.ok()) {
     return Err(sent);
@@ -43,14 +51,18 @@ Result<ClientSocket::Hello> ClientSocket::Connect(const std::string& socket_path
     return Err(frame.error());
   }
   const auto* reply = frame->As<fb::PlasmaConnectReply>();
-  if (reply == nullptr || (!wait_only && first->fds.size() != 1)) {
+  if (reply == nullptr || (companion_of == 0 && first->fds.size() != 4)) {
     return Err(Status::Internal("malformed reply from the plasma store"));
   }
   Hello hello;
   hello.arena_bytes = reply->arena_bytes();
   hello.capacity_bytes = reply->capacity_bytes();
-  if (!wait_only) {
+  hello.client = reply->client();
+  if (companion_of == 0) {
     hello.arena = std::move(first->fds[0]);
+    hello.index = std::move(first->fds[1]);
+    hello.segment = std::move(first->fds[2]);
+    hello.wake = std::move(first->fds[3]);
   }
   return hello;
 }
@@ -77,24 +89,21 @@ Status ClientSocket::SendAll() {
   return status.ok() ? status : Broken(status);
 }
 
-Status ClientSocket::SendSome() {
-  size_t done = 0;
-  while (done < out_.size()) {
-    const ssize_t sent =
-        ::send(fd_.get(), out_.data() + done, out_.size() - done, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent >= 0) {
-      done += static_cast<size_t>(sent);
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-      break;
-    } else if (errno != EINTR) {
-      return Broken(Status::Disconnected("the plasma store has closed the connection"));
-    }
+Status ClientSocket::WaitReadable(int64_t timeout_ms) const {
+  if (!reader_.empty()) {
+    return Status::Ok();
   }
-  out_.erase(0, done);
-  return Status::Ok();
+  pollfd waiting{fd_.get(), POLLIN, 0};
+  const auto timeout = static_cast<int>(std::clamp<int64_t>(timeout_ms, -1, INT_MAX));
+  const int ready = ::poll(&waiting, 1, timeout);
+  if (ready < 0) {
+    return errno == EINTR ? Status::Interrupted("a signal arrived")
+                          : Status::FromErrno("poll", errno);
+  }
+  return ready > 0 ? Status::Ok() : Status(StatusCode::kTimedOut, "nothing came in time");
 }
 
-Result<Frame> ClientSocket::ReceiveReply(uint64_t request_id) {
+Result<Frame> ClientSocket::ReceiveFrame() {
   Frame frame;
   while (true) {
     const FrameReader::Next next = reader_.Take(&frame);
@@ -114,6 +123,15 @@ Result<Frame> ClientSocket::ReceiveReply(uint64_t request_id) {
       return Err(Broken(Status::FromErrno("recv from the plasma store", errno)));
     }
   }
+  return frame;
+}
+
+Result<Frame> ClientSocket::ReceiveReply(uint64_t request_id) {
+  const auto received = ReceiveFrame();
+  if (!received) {
+    return received;
+  }
+  const Frame frame = *received;
   if (frame.header.request_id != request_id) {
     return Err(Broken(Status::Internal("the plasma store answered another request")));
   }

@@ -1,23 +1,15 @@
 #include "plasma/client_waits.h"
 
-#include <poll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
-#include <cerrno>
-#include <limits>
 #include <utility>
 
-#include "common/clock.h"
 #include "protocol/plasma_generated.h"
 
 namespace rayc::plasma {
 namespace {
 
 constexpr size_t kIdleSocketsMax = 2;
-// The store keeps the time; this is for a store that has stopped.
-constexpr int64_t kStoreLateMs = 200;
-
 Status Closed() { return Status::Disconnected("this plasma client is disconnected"); }
 
 }  // namespace
@@ -37,7 +29,7 @@ Result<ClientWaits::SocketPtr> ClientWaits::Take() {
     }
   }
   socket = std::make_unique<ClientSocket>();
-  if (const auto hello = socket->Connect(socket_path_, /*wait_only=*/true); !hello) {
+  if (const auto hello = socket->Connect(socket_path_, client_); !hello) {
     return Err(hello.error());
   }
   const MutexLock lock(mutex_);
@@ -58,57 +50,38 @@ void ClientWaits::GiveBack(SocketPtr socket, bool reusable) {
   socket.reset();
 }
 
-Status ClientWaits::Wait(std::span<const ObjectId> ids, int64_t timeout_ms) {
-  auto socket = Take();
-  if (!socket) {
-    return socket.error();
+ClientWaits::Held::~Held() {
+  if (socket_ != nullptr) {
+    flatbuffers::FlatBufferBuilder builder(16);
+    builder.Finish(fb::CreatePlasmaTaken(builder));
+    socket_->QueueOneWay(Method::kPlasmaTaken, builder);
+    const bool sent = socket_->SendAll().ok();
+    waits_->GiveBack(std::move(socket_), sent);
   }
-  bool reusable = false;
-  Status status = WaitOn(**socket, ids, timeout_ms, &reusable);
-  GiveBack(std::move(*socket), reusable);
-  return status;
 }
 
-Status ClientWaits::WaitOn(ClientSocket& socket, std::span<const ObjectId> ids, int64_t timeout_ms,
-                           bool* reusable) {
-  flatbuffers::FlatBufferBuilder builder(256);
-  std::vector<flatbuffers::Offset<fb::PlasmaObjectId>> wanted;
-  wanted.reserve(ids.size());
-  for (const ObjectId& id : ids) {
-    wanted.push_back(fb::CreatePlasmaObjectId(builder, BuildId(builder, id)));
+Result<ClientWaits::Held> ClientWaits::Call(Method method,
+                                            const flatbuffers::FlatBufferBuilder& message) {
+  auto socket = Take();
+  if (!socket) {
+    return Err(socket.error());
   }
-  builder.Finish(fb::CreatePlasmaGetDirect(builder, &wanted, timeout_ms));
-  const SteadyClock clock;
-  constexpr int64_t kPollMsMax = std::numeric_limits<int>::max();
-  const int64_t give_up_ms = timeout_ms < 0 || timeout_ms > kPollMsMax - kStoreLateMs
-                                 ? std::numeric_limits<int64_t>::max()
-                                 : clock.NowMs() + timeout_ms + kStoreLateMs;
-  const uint64_t request_id = socket.QueueRequest(Method::kPlasmaGet, builder);
-  if (Status sent = socket.SendAll(); !sent.ok()) {
-    return sent;
+  const uint64_t request_id = (*socket)->QueueRequest(method, message);
+  Status status = (*socket)->SendAll();
+  if (status.ok()) {
+    status = (*socket)->WaitReadable(/*timeout_ms=*/-1);
   }
-  while (true) {
-    pollfd waiting{socket.fd(), POLLIN, 0};
-    const int64_t left_ms = give_up_ms - clock.NowMs();
-    const int timeout = static_cast<int>(std::clamp<int64_t>(left_ms, 0, kPollMsMax));
-    const int ready = ::poll(&waiting, 1, timeout);
-    if (ready < 0) {
-      return errno == EINTR ? Status::Interrupted("a signal arrived")
-                            : Status::FromErrno("poll", errno);
-    }
-    if (ready > 0) {
-      break;
-    }
-    if (clock.NowMs() >= give_up_ms) {
-      return Status::Ok();
-    }
+  if (!status.ok()) {
+    GiveBack(std::move(*socket), /*reusable=*/false);
+    return Err(status);
   }
-  const auto reply = socket.ReceiveReply(request_id);
+  const auto reply = (*socket)->ReceiveReply(request_id);
   if (!reply) {
-    return reply.error();
+    const bool reusable = !(*socket)->broken();
+    GiveBack(std::move(*socket), reusable);
+    return Err(reply.error());
   }
-  *reusable = true;
-  return Status::Ok();
+  return Held(*this, std::move(*socket), OwnedReply(*reply));
 }
 
 void ClientWaits::Close() {

@@ -1,108 +1,185 @@
-// What is in the store: objects, who pins them, who is writing them, who owns them. Pure: no
-// memory, no sockets, no clock. One thread, the store's.
+// What the store alone knows: which memory and which entries each client was granted, who pins
+// what, and what is on disk. It alone frees memory, and alone takes entries out of the shared
+// index; it follows what clients do there by their notes (ClientSegment), and by reading it.
 //
-// States of an object, and what each event makes of it ("gone": its room is free again):
+// Memory of the arena is, at any time, one of: free (the allocator's); in an object's extent, which
+// its entry describes; in a region, from the region's position on; or taken from a region by a
+// client that has not yet said so in an entry. For the last a region stays `unsettled` but for what
+// objects gave back of it, until its client asks for the next one (ClientRegion's lock excludes
+// then that room is taken and not in an entry) or dies: then what no entry describes of it is free.
 //
-//                      created           created, deleted   sealed               sealed, deleted
-//   Seal by its maker  sealed            gone (*)           error                error
-//   Abort by its maker gone              gone               error                error
-//   Pin                not found         not found          pins + 1             not found
-//   Release            -                 -                  pins - 1             pins - 1, at 0
-//   gone Delete, owner gone created, deleted  no change          gone; if pinned:     no change
-//                                                           sealed, deleted
-//   maker gone         gone              gone               no change            no change
-//   client gone        -                 -                  its pins released    its pins released
+// Everything in shared memory is untrusted: what does not fit is left alone (its memory is lost
+// until the store ends), and never followed.
 //
-//   (*) with keep_pin: sealed, deleted with one pin.
-//
-// A deleted object's id is free for a new object at once; pins therefore name an object by its
-// offset, which nothing else has while the object is there.
+// Loop thread only. Moves no bytes of objects.
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "common/ids.h"
 #include "common/status.h"
 #include "plasma/allocator.h"
+#include "plasma/client_segment.h"
+#include "plasma/shared_index.h"
+#include "plasma/spiller.h"
 
 namespace rayc::plasma {
 
-// A client's connection, numbered by the store; never used again.
-using ClientNumber = uint64_t;
-
-struct ObjectEntry {
-  ObjectId id;
-  WorkerId owner;  // nil: nobody's
-  uint64_t offset = 0;
-  uint64_t data_bytes = 0;
-  std::string metadata;
-  ClientNumber maker = 0;  // its connection may be gone once the object is sealed
-  pid_t made_by_pid = 0;
-  bool sealed = false;
-  bool deleted = false;
-  uint32_t pins = 0;
-};
+// Of 24 bits; 0 is nobody.
+using ClientNumber = uint32_t;
 
 class ObjectTable {
  public:
-  static constexpr size_t kMetadataBytesMax = 64U << 10;
+  struct Events {
+    // An object's last trace goes: for subscribers.
+    std::function<void(const ObjectRecord&)> gone;
+    std::function<void(const SpillLocation&)> forget;  // its copy on disk is not wanted any more
+    std::function<void(const ObjectRecord&)> sealed;   // as noted by clients: for subscribers
+  };
+  struct Grant {
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+    std::vector<uint32_t> entries;
+  };
+  struct Made {
+    EntryRef ref;
+    uint64_t offset = 0;
+  };
 
-  explicit ObjectTable(uint64_t capacity_bytes) : allocator_(capacity_bytes) {}
+  ObjectTable(std::shared_ptr<SharedIndex> index, uint64_t capacity_bytes, Events events);
 
-  void AddClient(ClientNumber client, pid_t pid);
+  // ---- clients
+  Result<std::shared_ptr<ClientSegment>> AddClient(ClientNumber client, pid_t pid);
+  // What it was making goes, its pins do not count any more, and its regions come back.
   void DropClient(ClientNumber client);
 
-  // kAlreadyExists; kOutOfMemory with what holds the store; kOwnerDied; kInvalidArgument.
-  Result<uint64_t> Create(ClientNumber client, const ObjectId& id, uint64_t data_bytes,
-                          std::string metadata, const WorkerId& owner);
-  Status Seal(ClientNumber client, const ObjectId& id, bool keep_pin);
-  Status Abort(ClientNumber client, const ObjectId& id);
-  // Null if no sealed object has this id. The entry is valid until the next call.
-  const ObjectEntry* Pin(ClientNumber client, const ObjectId& id);
-  // A pin that the client does not hold is ignored.
-  void Release(ClientNumber client, uint64_t offset);
-  void Delete(const ObjectId& id);
-  // Also refuses what is created for this owner afterwards.
+  // ---- room
+  // Closes the client's region and opens another one, if there is room of bytes_min at once.
+  Grant GrantRegion(ClientNumber client, uint64_t bytes_min, uint64_t bytes_wanted,
+                    uint32_t entries);
+  // An object with room of its own. kOutOfMemory if there is none now; kAlreadyExists; kOwnerDied;
+  // kInvalidArgument.
+  Result<Made> Create(ClientNumber client, const ObjectId& id, uint64_t data_bytes,
+                      std::string_view metadata, const WorkerId& owner, bool evictable);
+  // Takes back what was given to a client that did not take it.
+  void CancelCreation(ClientNumber client, EntryRef ref);
+  // Room for an object that comes back from disk. Looks everywhere: dead objects, unused regions.
+  std::optional<uint64_t> Allocate(uint64_t bytes);
+  void GiveBack(uint64_t offset, uint64_t bytes) { FreeExtent(offset, bytes); }
+
+  // ---- following the clients
+  // Frees what is dead and not pinned.
+  void FollowNotes();
+  // Marks all objects of this owner, and those it may still be given, as dead.
   void DropOwner(const WorkerId& owner);
 
-  bool Contains(const ObjectId& id) const;  // sealed and not deleted
+  // ---- making room
+  // Least recently used first, those that nobody pins, until `bytes` are free or none is left.
+  // kEvictable: copies that may go. kUnowned: any that belong to nobody.
+  enum class Evictable { kEvictable, kUnowned };
+  uint64_t Evict(uint64_t bytes, Evictable which);
+  // Those to spill, in the same order; they are `spilling` from now on, until EndSpill. What lies
+  // on disk already is freed at once, and is not among them.
+  std::vector<ObjectRecord> BeginSpill(uint64_t bytes);
+  // With null: it was not written. True if memory became free.
+  bool EndSpill(const ObjectRecord& record, const SpillLocation* location);
+  struct OnDisk {
+    EntryRef ref;
+    SpillLocation location;
+    uint64_t extent_bytes = 0;
+  };
+  // Null if it is not spilled (any more); kInternal if it says that it is, and is not.
+  Result<std::optional<OnDisk>> BeginRestore(EntryRef ref);
+  // With null: it is not in the arena. False if it is dead by now: the room is free again.
+  bool EndRestore(EntryRef ref, const uint64_t* offset);
+  // While held it is neither spilled nor freed. False if it is not readable now.
+  bool Hold(EntryRef ref);
+  void Unhold(EntryRef ref);
+
+  // ---- reporting
+  const SharedIndex& index() const { return *index_; }
   const Allocator& allocator() const { return allocator_; }
-  size_t object_count() const { return entries_.size(); }
-  void ForEach(const std::function<void(const ObjectEntry&)>& visit) const;
+  uint64_t granted_bytes() const;  // in regions, not taken yet
+  uint64_t used_bytes() const { return allocator_.used_bytes() - granted_bytes(); }
+  uint64_t spilled_bytes() const { return spilled_bytes_; }
+  size_t object_count() const;  // sealed or being made, dead ones that are pinned included
+  void ForEach(const std::function<void(const ObjectRecord&, uint32_t pins)>& visit) const;
   // Totals, and the largest objects with what keeps each; one line per object.
   std::string Describe() const;
-  // Empty if everything agrees with everything; else what does not.
+  // Empty if everything agrees with everything; else what does not. Clients may go on meanwhile.
   std::string CheckInvariants() const;
 
  private:
+  struct EntryRecord {
+    ClientNumber grantee = 0;
+    uint32_t holds = 0;
+    bool in_arena = true;  // false: spilled
+    bool busy = false;     // on its way to or from disk
+    bool limbo = false;    // dead and unlinked, and pinned when last looked at
+    bool lost = false;     // damaged: not touched any more
+    SpillLocation disk;
+  };
   struct Client {
     pid_t pid = 0;
-    std::unordered_map<ObjectId, uint64_t> creations;  // unsealed, id -> offset
-    std::unordered_map<uint64_t, uint32_t> pins;       // offset -> count
+    std::shared_ptr<ClientSegment> segment;
+    // The last region that it was granted; bytes 0: none.
+    uint64_t region = 0;
+    uint64_t region_end = 0;
+    bool region_open = false;
+  };
+  struct Part {
+    uint64_t end = 0;
+    ClientNumber client = 0;
+  };
+  struct Extent {
+    uint64_t begin = 0;
+    uint64_t end = 0;
   };
 
-  Status NoRoom(uint64_t data_bytes) const;
-  Status NotBeingMade(const ObjectId& id) const;
-  void MarkDeleted(ObjectEntry& entry);
-  void Unpin(ObjectEntry& entry, uint32_t pins);
-  void Erase(uint64_t offset);
-  std::string DescribeEntry(const ObjectEntry& entry) const;
+  std::optional<ObjectRecord> Read(uint32_t entry) const {
+    return index_->Read(entry, allocator_.capacity_bytes());
+  }
+  std::optional<uint32_t> TakeEntry(ClientNumber client);
+  std::optional<uint64_t> AllocateNow(uint64_t bytes);
+  void CloseRegion(ClientNumber number, Client& client);
+  void SettleRegion(ClientNumber number, Client& client);
+  void RecallRegions();
+  void FreeGaps(ClientNumber number, const Client& client);
+  // What is unsettled of the client's region from `begin` on.
+  std::vector<Extent> UnsettledFrom(uint64_t begin, ClientNumber number,
+                                    const Client& client) const;
+  void Settle(uint64_t begin, uint64_t end);
+  void FreeExtent(uint64_t offset, uint64_t bytes);
+  // Unlinks a dead object, and frees it unless it is pinned.
+  void OnDead(std::span<const EntryRef> refs);
+  void KillCreation(ClientNumber client, uint32_t entry);
+  void FreeEntry(uint32_t entry);
+  std::vector<uint32_t> CountPins() const;
+  std::vector<std::pair<ObjectRecord, uint32_t>> LeastRecentlyUsed() const;
+  std::string DescribeObject(const ObjectRecord& record, uint32_t pins) const;
 
+  const std::shared_ptr<SharedIndex> index_;
+  const Events events_;
   Allocator allocator_;
-  std::unordered_map<uint64_t, ObjectEntry> entries_;  // by offset
-  std::unordered_map<ObjectId, uint64_t> by_id_;       // not deleted ones
+  std::vector<EntryRecord> entries_;  // as many as were ever granted
+  std::vector<uint32_t> free_entries_;
   std::unordered_map<ClientNumber, Client> clients_;
-  std::unordered_map<WorkerId, std::unordered_set<uint64_t>> by_owner_;
-  std::unordered_set<WorkerId> dead_owners_;  // the latest ones
-  std::deque<WorkerId> dead_owners_in_order_;
+  std::map<uint64_t, Part> unsettled_;  // by begin; they touch neither each other nor what is free
+  std::unordered_set<uint32_t> limbo_;
+  std::vector<uint8_t> marks_;  // of OnDead: all 0 between calls
+  uint64_t spilled_bytes_ = 0;
 };
 
 }  // namespace rayc::plasma

@@ -14,14 +14,14 @@
 namespace rayc::plasma {
 namespace {
 
-// A Get of a million objects.
+// A Restore of a million objects.
 constexpr uint32_t kRequestBytesMax = 64U << 20;
 // A client that does not read its replies is not read from either.
 constexpr size_t kOutputBytesMax = 1U << 20;
 
 }  // namespace
 
-StoreConnection::StoreConnection(EventLoop& loop, UniqueFd fd, ClientNumber number, pid_t pid)
+StoreConnection::StoreConnection(EventLoop& loop, UniqueFd fd, uint64_t number, pid_t pid)
     : loop_(loop),
       fd_(std::move(fd)),
       process_fd_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))),
@@ -50,13 +50,13 @@ void StoreConnection::Send(Method method, FrameKind kind, uint64_t request_id,
   Flush();
 }
 
-void StoreConnection::SendWithDescriptor(Method method, uint64_t request_id,
-                                         const flatbuffers::FlatBufferBuilder& message,
-                                         int descriptor) {
+void StoreConnection::SendWithDescriptors(Method method, uint64_t request_id,
+                                          const flatbuffers::FlatBufferBuilder& message,
+                                          std::span<const int> descriptors) {
   std::string bytes;
   AppendFrame(bytes, method, FrameKind::kReply, request_id, message);
   // A fresh socket takes a short message whole.
-  const Status status = SendWithFds(fd_.get(), bytes, std::span(&descriptor, 1));
+  const Status status = SendWithFds(fd_.get(), bytes, descriptors);
   if (!status.ok()) {
     failed_ = true;
     CloseSoon();

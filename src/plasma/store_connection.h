@@ -3,15 +3,17 @@
 // socket open), at a malformed frame, or when the store says so. Loop thread only.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "common/event_loop.h"
 #include "common/status.h"
 #include "common/unique_fd.h"
-#include "plasma/object_table.h"
 #include "plasma/wire.h"
 
 namespace rayc::plasma {
@@ -23,24 +25,22 @@ class StoreConnection : public std::enable_shared_from_this<StoreConnection> {
   // Runs on the loop, never inside Send.
   using CloseCallback = std::function<void(StoreConnection&)>;
 
-  StoreConnection(EventLoop& loop, UniqueFd fd, ClientNumber number, pid_t pid);
+  StoreConnection(EventLoop& loop, UniqueFd fd, uint64_t number, pid_t pid);
 
   void Start(FrameCallback on_frame, CloseCallback on_close);
   void Send(Method method, FrameKind kind, uint64_t request_id,
             const flatbuffers::FlatBufferBuilder& message);
-  // Takes a copy of the descriptor along. Only as the very first thing that is sent.
-  void SendWithDescriptor(Method method, uint64_t request_id,
-                          const flatbuffers::FlatBufferBuilder& message, int descriptor);
+  // Takes copies of the descriptors along. Only as the very first thing that is sent.
+  void SendWithDescriptors(Method method, uint64_t request_id,
+                           const flatbuffers::FlatBufferBuilder& message,
+                           std::span<const int> descriptors);
   void Close();
   // Close after what was sent before; for a client that is refused.
   void CloseSoon();
 
-  ClientNumber number() const { return number_; }
+  uint64_t number() const { return number_; }
   pid_t pid() const { return pid_; }
-
-  // The store's notes: what PlasmaConnect said.
-  bool introduced = false;
-  bool wait_only = false;
+  size_t unsent_bytes() const { return out_.size(); }
 
  private:
   void OnEvents(uint32_t events);
@@ -54,7 +54,7 @@ class StoreConnection : public std::enable_shared_from_this<StoreConnection> {
   EventLoop& loop_;
   UniqueFd fd_;
   UniqueFd process_fd_;  // readable when the client's process has ended; invalid if not to be had
-  const ClientNumber number_;
+  const uint64_t number_;
   const pid_t pid_;
   FrameCallback on_frame_;
   CloseCallback on_close_;

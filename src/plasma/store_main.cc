@@ -19,17 +19,24 @@ namespace {
 
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
+constexpr int kEvictLru = 256;  // an option without a letter
 
 constexpr char kHelp[] =
-    "usage: plasma_store -m BYTES -s SOCKET\n"
+    "usage: plasma_store -m BYTES -s SOCKET [-d FOLDER]... [--evict-lru]\n"
     "\n"
     "Holds objects in shared memory for the processes of one user on this machine, which reach it\n"
     "with rayc.plasma.connect(SOCKET). Runs until SIGTERM or SIGINT.\n"
     "\n"
-    "  -m, --memory BYTES   size of the store: 2G, 500M, 1073741824\n"
-    "  -s, --socket SOCKET  path of the Unix socket to listen on\n"
-    "  -h, --help           show this text\n"
-    "  -V, --version        show the version\n"
+    "  -m, --memory BYTES         size of the store: 2G, 500M, 1073741824\n"
+    "  -s, --socket SOCKET        path of the Unix socket to listen on\n"
+    "  -d, --spill-folder FOLDER  when the store is full, write what was not used for longest to\n"
+    "                             files below this folder, and read it back when it is asked for;\n"
+    "                             may be given several times: the folders take turns\n"
+    "      --evict-lru            when the store is full, drop what was not used for longest\n"
+    "  -h, --help                 show this text\n"
+    "  -V, --version              show the version\n"
+    "\n"
+    "Without -d and --evict-lru, a store that is full refuses new objects (PlasmaStoreFull).\n"
     "\n"
     "exit status: 0 after a signal, 1 if the store cannot run, 2 for wrong arguments\n";
 
@@ -43,8 +50,68 @@ uint64_t PhysicalBytes() {
          static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
+// Empty, or what is wrong with the arguments. `done`: there is nothing more to do.
+std::string ParseArguments(int argc, char** argv, rayc::plasma::StoreOptions* options, bool* done) {
+  const option kOptions[] = {{"memory", required_argument, nullptr, 'm'},
+                             {"socket", required_argument, nullptr, 's'},
+                             {"spill-folder", required_argument, nullptr, 'd'},
+                             {"evict-lru", no_argument, nullptr, kEvictLru},
+                             {"help", no_argument, nullptr, 'h'},
+                             {"version", no_argument, nullptr, 'V'},
+                             {nullptr, 0, nullptr, 0}};
+  opterr = 0;
+  int chosen = 0;
+  while ((chosen = ::getopt_long(argc, argv, ":m:s:d:hV", kOptions, nullptr)) != -1) {
+    switch (chosen) {
+      case 'm': {
+        const auto bytes = rayc::plasma::ParseByteSize(optarg);
+        if (!bytes) {
+          return "not a size: " + std::string(optarg) + " (2G, 500M, 1073741824 are)";
+        }
+        options->capacity_bytes = *bytes;
+        break;
+      }
+      case 's':
+        options->socket_path = optarg;
+        break;
+      case 'd':
+        if (*optarg == '\0') {
+          return "the name of a folder to spill to is empty";
+        }
+        options->spill.folders.emplace_back(optarg);
+        break;
+      case kEvictLru:
+        options->evict_lru = true;
+        break;
+      case 'h':
+        std::fputs(kHelp, stdout);
+        *done = true;
+        return {};
+      case 'V':
+        std::printf("plasma_store (rayc) %s\n", rayc::kVersion);
+        *done = true;
+        return {};
+      case ':':
+        return "a value is missing after " + std::string(argv[optind - 1]);
+      default:
+        return "unknown option " + std::string(argv[optind - 1]);
+    }
+  }
+  if (optind < argc) {
+    return "unexpected argument " + std::string(argv[optind]);
+  }
+  if (options->capacity_bytes == 0) {
+    return "the size of the store is missing (-m)";
+  }
+  if (options->socket_path.empty()) {
+    return "the socket is missing (-s)";
+  }
+  return {};
+}
+
 int Serve(const rayc::plasma::StoreOptions& options) {
   rayc::InitLogging("plasma_store", rayc::LogLevel::kWarning, "");
+  // Before there are threads, which inherit it.
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -67,47 +134,13 @@ int Serve(const rayc::plasma::StoreOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const option kOptions[] = {{"memory", required_argument, nullptr, 'm'},
-                             {"socket", required_argument, nullptr, 's'},
-                             {"help", no_argument, nullptr, 'h'},
-                             {"version", no_argument, nullptr, 'V'},
-                             {nullptr, 0, nullptr, 0}};
   rayc::plasma::StoreOptions options;
-  opterr = 0;
-  int chosen = 0;
-  while ((chosen = ::getopt_long(argc, argv, ":m:s:hV", kOptions, nullptr)) != -1) {
-    switch (chosen) {
-      case 'm': {
-        const auto bytes = rayc::plasma::ParseByteSize(optarg);
-        if (!bytes) {
-          return Usage("not a size: " + std::string(optarg) + " (2G, 500M, 1073741824 are)");
-        }
-        options.capacity_bytes = *bytes;
-        break;
-      }
-      case 's':
-        options.socket_path = optarg;
-        break;
-      case 'h':
-        std::fputs(kHelp, stdout);
-        return 0;
-      case 'V':
-        std::printf("plasma_store (rayc) %s\n", rayc::kVersion);
-        return 0;
-      case ':':
-        return Usage("a value is missing after " + std::string(argv[optind - 1]));
-      default:
-        return Usage("unknown option " + std::string(argv[optind - 1]));
-    }
+  bool done = false;
+  if (const std::string problem = ParseArguments(argc, argv, &options, &done); !problem.empty()) {
+    return Usage(problem);
   }
-  if (optind < argc) {
-    return Usage("unexpected argument " + std::string(argv[optind]));
-  }
-  if (options.capacity_bytes == 0) {
-    return Usage("the size of the store is missing (-m)");
-  }
-  if (options.socket_path.empty()) {
-    return Usage("the socket is missing (-s)");
+  if (done) {
+    return 0;
   }
   // The memory is taken page by page as objects are written: too late to refuse it then.
   if (options.capacity_bytes > PhysicalBytes()) {

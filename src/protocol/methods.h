@@ -7,7 +7,7 @@
 
 namespace rayc {
 
-inline constexpr uint32_t kProtocolVersion = 1;
+inline constexpr uint32_t kProtocolVersion = 2;
 
 enum class Method : uint16_t {
   kHello = 1,  // Hello -> HelloReply; first on every connection
@@ -65,16 +65,16 @@ enum class Method : uint16_t {
   kLogBatch = 308,       // one way, from the raylet to a driver
   kActorUpdate = 309,    // one way, from the GCS to subscribers: ActorInfo
 
-  // to a plasma store
+  // to a plasma store; 402 to 407 are those of protocol 1
   kPlasmaConnect = 400,
   kPlasmaCreate = 401,
-  kPlasmaSeal = 402,
-  kPlasmaAbort = 403,
-  kPlasmaGet = 404,
-  kPlasmaRelease = 405,  // one way
-  kPlasmaDelete = 406,
-  kPlasmaContains = 407,
   kPlasmaList = 408,
+  kPlasmaGrant = 409,
+  kPlasmaRestore = 410,
+  kPlasmaTaken = 411,  // one way
+  kPlasmaEvict = 412,
+  kPlasmaSubscribe = 413,
+  kPlasmaNotification = 414,  // one way, from the store to subscribers
 };
 
 }  // namespace rayc

@@ -61,6 +61,11 @@ Result<RayletConfig> ParseConfig(const std::vector<std::string>& arguments) {
       {"--ready-fd", Numeric(&RayletConfig::ready_fd)},
       {"--node-ip", Text(&RayletConfig::node_ip)},
       {"--object-store-bytes", Numeric(&RayletConfig::object_store_bytes)},
+      {"--spill-folder",
+       [](RayletConfig& config, const std::string& value) {
+         config.spill_folders.push_back(value);
+         return Status::Ok();
+       }},
       {"--resource",
        [](RayletConfig& config, const std::string& value) {
          return ParseResource(value, config.resources);

@@ -20,6 +20,7 @@ struct RayletConfig {
   int ready_fd = -1;       // gets "ok\n", or one line that says what is wrong
   std::string node_ip = "127.0.0.1";
   uint64_t object_store_bytes = 128UL << 20;
+  std::vector<std::string> spill_folders;  // for objects that memory cannot hold
   ResourceSet resources;
   std::string log_level = "warning";
   uint32_t workers_max = 1'000;
@@ -37,7 +38,7 @@ struct RayletConfig {
 };
 
 // raylet --session-dir DIR [--head] [--gcs-socket PATH] [--owner-pid PID] [--ready-fd N]
-//        [--node-ip IP] [--object-store-bytes N] [--resource NAME=AMOUNT]... [--log-level LEVEL]
+//        [--node-ip IP] [--object-store-bytes N] [--spill-folder DIR]... [--resource NAME=AMOUNT]... [--log-level LEVEL]
 //        [--max-workers N] [--cpu-core ID]... -- ZYGOTE_ARGV...
 Result<RayletConfig> ParseConfig(const std::vector<std::string>& arguments);
 

@@ -144,6 +144,7 @@ Status Raylet::Start() {
   plasma::StoreOptions store_options;
   store_options.socket_path = config_.PlasmaSocket();
   store_options.capacity_bytes = config_.object_store_bytes;
+  store_options.spill.folders = config_.spill_folders;
   store_ = std::make_unique<plasma::Store>(loop_, store_options);
   RAYC_RETURN_NOT_OK(store_->Start());
   if (config_.is_head) {

@@ -7,7 +7,9 @@ import gc
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,19 @@ def run_driver(start_driver: Callable[..., Driver]) -> Callable[..., str]:
         return out
 
     return run
+
+
+@pytest.fixture
+def small_disk() -> Iterator[str]:
+    """A folder on a file system of one megabyte."""
+    folder = tempfile.mkdtemp(dir="/tmp")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        os.rmdir(folder)
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    import rayc
+
+    rayc.shutdown()
+    subprocess.run(["umount", "-l", folder], check=True)
+    os.rmdir(folder)

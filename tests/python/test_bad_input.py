@@ -258,7 +258,6 @@ def test_a_session_folder_that_cannot_be_written(tmp_path: Any) -> None:
 
 
 def test_a_root_folder_that_is_somebody_else_s() -> None:
-    import tempfile
 
     rayc.shutdown()
     folder = tempfile.mkdtemp(dir="/tmp")
@@ -581,20 +580,6 @@ def test_an_object_larger_than_the_store() -> None:
         text = str(caught.value)
         assert "300" in text or str(size) in text.replace(",", "")
         assert "100" in text or str(100 << 20) in text.replace(",", "")
-
-
-@pytest.fixture
-def small_disk() -> Iterator[str]:
-    """A folder on a file system of one megabyte."""
-    folder = tempfile.mkdtemp(dir="/tmp")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
-        os.rmdir(folder)
-        pytest.skip("only root can mount a small disk")
-    yield folder
-    rayc.shutdown()
-    subprocess.run(["umount", "-l", folder], check=True)
-    os.rmdir(folder)
 
 
 def fill(folder: str) -> None:

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 # Accepted, as programs written for Ray pass them; what they mean has no counterpart here.
 _HIDDEN_WITHOUT_EFFECT = frozenset(
     "_enable_object_reconstruction _metrics_export_port _plasma_directory _redis_max_memory "
-    "_redis_password _redis_username _tracing_startup_hook object_spilling_directory".split()
+    "_redis_password _redis_username _tracing_startup_hook".split()
 )
 _HIDDEN = _HIDDEN_WITHOUT_EFFECT | frozenset(
-    "_memory _node_ip_address _node_name _system_config _temp_dir cpu_isolation".split()
+    "_memory _node_ip_address _node_name _system_config _temp_dir cpu_isolation "
+    "object_spilling_directory".split()
 )
 
 
@@ -100,6 +101,27 @@ def cores_to_pin_to(hidden: dict[str, Any], resources: dict[str, float]) -> list
             f"more than the {len(cores)} that this process may use"
         )
     return cores
+
+
+def spill_folders(hidden: dict[str, Any]) -> list[str]:
+    """Return the folders for what the object store has no memory for, if any are given."""
+    given = hidden.get("object_spilling_directory")
+    if given is None:
+        return []
+    folders = [given] if isinstance(given, (str, os.PathLike)) else given
+    if not isinstance(folders, (list, tuple)) or not all(
+        isinstance(folder, (str, os.PathLike)) for folder in folders
+    ):
+        raise TypeError(f"object_spilling_directory must be a path, or several, not {given!r}")
+    paths = [os.path.abspath(os.fspath(folder)) for folder in folders]
+    for path in paths:
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"object_spilling_directory: cannot make {path}: {error}") from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise ValueError(f"object_spilling_directory: {path} cannot be written to")
+    return paths
 
 
 def temp_dir(hidden: dict[str, Any]) -> str | None:

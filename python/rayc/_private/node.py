@@ -42,6 +42,7 @@ class NodeOptions:
         log_level: str = "warning",
         zygote_variables: dict[str, str] | None = None,
         cpu_cores: Sequence[int] = (),
+        spill_folders: Sequence[str] = (),
     ) -> None:
         self.session_dir = session_dir
         self.resources = resources
@@ -50,6 +51,7 @@ class NodeOptions:
         self.log_level = log_level
         self.zygote_variables = zygote_variables or {}
         self.cpu_cores = cpu_cores
+        self.spill_folders = spill_folders
 
 
 class Node:
@@ -78,6 +80,8 @@ class Node:
         command += ["--owner-pid", str(os.getpid()), "--ready-fd", str(ready_fd)]
         command += ["--node-ip", self.ip]
         command += ["--object-store-bytes", str(options.object_store_bytes)]
+        for folder in options.spill_folders:
+            command += ["--spill-folder", folder]
         for name, amount in options.resources.items():
             command += ["--resource", f"{name}={amount:.4f}".rstrip("0").rstrip(".")]
         command += ["--log-level", options.log_level, "--max-workers", str(options.workers_max)]

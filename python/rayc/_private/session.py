@@ -102,6 +102,7 @@ class Session:
         resources: dict[str, float],
         object_store_bytes: int,
         cpu_cores: Sequence[int] = (),
+        spill_folders: Sequence[str] = (),
         root: str | None = None,
     ) -> Session:
         """Start a private cluster, and connect to it.
@@ -116,6 +117,8 @@ class Session:
             Size of its object store.
         cpu_cores : sequence of int
             The cores that workers are pinned to, by what they hold; none: they are not.
+        spill_folders : sequence of str
+            Where objects go that the store has no memory for; none: the session's folder.
         root : str or None
             Where session folders are made.
         """
@@ -133,6 +136,7 @@ class Session:
                     workers_max=_WORKERS_MAX,
                     log_level=options.log_level,
                     cpu_cores=cpu_cores,
+                    spill_folders=list(spill_folders) or [os.path.join(directory, "spill")],
                     zygote_variables=read_at_start(
                         options.job.get("runtime_env", {}).get("env_vars", {})
                     ),

@@ -205,8 +205,11 @@ cdef class CoreWorker:
         core.Put(id, move(stored), size, nested)
         return new_ref(id)
 
-    def get(self, refs, int64_t timeout_ms=-1):
-        """Return the values in order; raises the error of the first that failed."""
+    def get(self, refs, int64_t timeout_ms=-1, bint copy=False):
+        """Return the values in order; raises the error of the first that failed.
+
+        With `copy`, their arrays can be written to.
+        """
         cdef CCoreWorker* core = self.core()
         cdef vector[CObjectId] ids
         cdef vector[CObjectValue] values
@@ -233,7 +236,7 @@ cdef class CoreWorker:
         for i in range(values.size()):
             if values[i].data.get() == NULL:
                 raise exceptions_module().RaySystemError("an object has neither value nor error")
-            results.append(deserialize(values[i], ids[i]))
+            results.append(deserialize(values[i], ids[i], copy))
         return results
 
     def _show_logs(self):

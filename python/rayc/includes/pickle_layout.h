@@ -52,7 +52,9 @@ class PickleWriter {
   }
 
   // `to` has room for ComputeSize() bytes, aligned to 64. Needs no GIL: the parts are pinned.
-  void WriteTo(uint8_t* to) const {
+  // `copy` copies the buffers, as memcpy does.
+  template <typename Copy = decltype(&std::memcpy)>
+  void WriteTo(uint8_t* to, const Copy& copy = &std::memcpy) const {
     const PickleHeader header{kPickleMagic, static_cast<uint32_t>(buffers_.size()), pickle_.size()};
     std::memcpy(to, &header, sizeof(header));
     uint8_t* at = to + sizeof(header);
@@ -63,7 +65,7 @@ class PickleWriter {
     std::memcpy(at, pickle_.data(), pickle_.size());
     for (size_t i = 0; i < buffers_.size(); ++i) {
       if (!buffers_[i].empty()) {
-        std::memcpy(to + places_[i].offset, buffers_[i].data(), buffers_[i].size());
+        copy(to + places_[i].offset, buffers_[i].data(), buffers_[i].size());
       }
     }
   }

@@ -2,7 +2,8 @@
 #
 # Two phases: serialize() finds out what a value consists of and how large it is; write_to() then
 # puts it where it is to lie, in one copy, without the GIL. Plain small values take a path of their
-# own (plain_codec.h). Deserialized buffers are read-only views into the stored object, and keep it.
+# own (plain_codec.h). Deserialized buffers are read-only views into the stored object, and keep it;
+# or, where a copy was asked for, writable ones into a copy of all of it.
 
 cdef string PLAIN_TAG = b"v"
 cdef string RAW_TAG = b"b"
@@ -28,23 +29,25 @@ cdef inline bint encode_plain(object value, CObjectValue* stored) except -1:
 
 @cython.final
 cdef class PinnedBuffer:
-    """Read-only bytes of a stored object; keeps it in its place while anybody views them."""
+    """Bytes of a stored object, or of a copy; keeps it in its place while anybody views them."""
 
     def __init__(self):
         raise TypeError("a PinnedBuffer comes with a value")
 
     def __getbuffer__(self, Py_buffer* view, int flags):
-        PyBuffer_FillInfo(view, self, <void*>self._data, self._size, 1, flags)
+        PyBuffer_FillInfo(view, self, <void*>self._data, self._size, not self._writable, flags)
 
     def __dealloc__(self):
         ReleaseBuffer(self._owner)
 
 
-cdef object pin(const shared_ptr[CBuffer]& owner, const void* data, size_t size):
+cdef object pin(const shared_ptr[CBuffer]& owner, const void* data, size_t size,
+                bint writable=False):
     cdef PinnedBuffer pinned = PinnedBuffer.__new__(PinnedBuffer)
     pinned._owner = owner
     pinned._data = <const uint8_t*>data
     pinned._size = size
+    pinned._writable = writable
     return memoryview(pinned)
 
 
@@ -212,13 +215,16 @@ cdef bint is_plain_array(object value, object kind) except -1:
 
 # ---- reading ----
 
-cdef object deserialize(const CObjectValue& stored, const CObjectId& source):
-    """The value; raises the error that it stands for. `source`: the object, or nil."""
+cdef object deserialize(const CObjectValue& stored, const CObjectId& source, bint copy=False):
+    """The value; raises the error that it stands for. `source`: the object, or nil.
+
+    With `copy`, its arrays can be written to.
+    """
     cdef char kind = stored.metadata[0] if stored.metadata.size() > 0 else 0
     if kind == b"v":
         return DecodePlain(stored.data.get().View())
     if kind == b"p":
-        return unpickle_value(stored, source)
+        return unpickle_value(stored, source, copy)
     if kind == b"b":
         return copy_raw(stored)
     raise stored_error(stored, source, kind)
@@ -237,13 +243,30 @@ cdef bytes copy_raw(const CObjectValue& stored):
     return copy
 
 
-cdef object unpickle_value(const CObjectValue& stored, const CObjectId& source):
+cdef object unpickle_value(const CObjectValue& stored, const CObjectId& source, bint copy):
     cdef CPickleParts parts
-    cdef const uint8_t* data = stored.data.get().data()
+    cdef shared_ptr[CBuffer] owner = stored.data
+    cdef const uint8_t* data
     if not ReadPickleParts(stored.data.get().View(), &parts):
         raise exceptions_module().RaySystemError("a stored value is malformed")
-    buffers = [pin(stored.data, data + place.offset, place.bytes) for place in parts.buffers]
+    if copy and parts.buffers.size() > 0:
+        owner = copy_to_heap(deref(stored.data))
+    data = owner.get().data()
+    buffers = [pin(owner, data + place.offset, place.bytes, copy) for place in parts.buffers]
     return unpickle(pin(stored.data, parts.pickle.data(), parts.pickle.size()), buffers, source)
+
+
+cdef shared_ptr[CBuffer] copy_to_heap(const CBuffer& stored):
+    cdef size_t size = stored.size()
+    cdef const uint8_t* data = stored.data()
+    cdef uint8_t* to = NULL
+    cdef shared_ptr[CBuffer] copy = NewHeapBuffer(size, &to)
+    if size <= COPY_WITH_GIL_BYTES:
+        memcpy(to, data, size)
+    else:
+        with nogil:
+            memcpy(to, data, size)
+    return copy
 
 
 cdef object unpickle(object data, object buffers, const CObjectId& source):

@@ -14,17 +14,15 @@ Sealed objects never change, and stay when the client that made them goes. What 
 out of ``get`` and ``get_buffers`` holds its object in its place as long as any view of
 it lives, also after ``delete`` and ``disconnect``.
 
-The names are those of ``pyarrow.plasma``; an ``ObjectID`` has 28 bytes here.
+Names and meanings are those of ``pyarrow.plasma``; docs/plasma.md says what differs.
 """
 
 import pickle
-from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 from rayc.plasma._plasma import (
-    Client as _Client,
-)
-from rayc.plasma._plasma import (
+    Client,
     ObjectID,
     PlasmaBuffer,
     PlasmaConnectionError,
@@ -33,6 +31,15 @@ from rayc.plasma._plasma import (
     PlasmaObjectNonexistent,
     PlasmaStoreFull,
 )
+
+if TYPE_CHECKING:
+    import socket
+    from contextlib import AbstractContextManager
+    from subprocess import Popen
+
+    from typing_extensions import Buffer
+
+    from rayc.plasma._notifications import Notifications
 
 __all__ = [
     "ObjectID",
@@ -43,15 +50,20 @@ __all__ = [
     "PlasmaError",
     "PlasmaObjectExists",
     "PlasmaObjectNonexistent",
+    "PlasmaObjectNotFound",
     "PlasmaStoreFull",
     "connect",
+    "start_plasma_store",
 ]
 
-_ALIGNMENT = 64
-# The metadata of what put() has made. The object is: the number of parts as 8 bytes, little
-# endian; for each part its offset and its size, 8 bytes each; the parts, each at a multiple of 64.
-# The first part is the pickle, the others are its out-of-band buffers.
-_PICKLED = b"rayc.plasma:pickle5"
+PlasmaObjectNotFound = PlasmaObjectNonexistent
+
+# What connect() does unless it is told otherwise: the time for a store to start.
+_CONNECT_RETRIES = 50
+_CONNECT_PAUSE_S = 0.1
+
+_dumps = pickle.dumps
+_loads = pickle.loads
 
 
 class ObjectNotAvailable:
@@ -61,26 +73,37 @@ class ObjectNotAvailable:
         return "ObjectNotAvailable"
 
 
-def connect(store_socket_name: str, num_retries: int = 0) -> "PlasmaClient":
+def connect(store_socket_name: str, num_retries: int = -1) -> "PlasmaClient":
     """Connect to the store that listens on the socket.
 
-    ``num_retries``: how often to try again, every 100 ms, if no store is there yet.
+    ``num_retries``: how often to try again, every 100 ms, if no store is there; -1: 50 times.
     """
-    for _ in range(num_retries):
+    for _ in range(_CONNECT_RETRIES if num_retries < 0 else num_retries):
         try:
             return PlasmaClient(store_socket_name)
         except PlasmaConnectionError:
             import time
 
-            time.sleep(0.1)
+            time.sleep(_CONNECT_PAUSE_S)
     return PlasmaClient(store_socket_name)
 
 
-class PlasmaClient:
+def start_plasma_store(
+    plasma_store_memory: int,
+    *,
+    spill_folders: Sequence[str] = (),
+    evict_lru: bool = False,
+) -> "AbstractContextManager[tuple[str, Popen[bytes]]]":
+    """Run a store for the time of a ``with``; gives its socket and its process."""
+    from rayc.plasma._program import running_store
+
+    return running_store(plasma_store_memory, spill_folders, evict_lru)
+
+
+class PlasmaClient(Client):
     """A connection to a plasma store. Any thread may use it; a forked child must connect anew."""
 
-    def __init__(self, store_socket_name: str) -> None:
-        self._client = _Client(store_socket_name)
+    _notifications: "Notifications | None" = None
 
     def __enter__(self) -> "PlasmaClient":
         return self
@@ -91,126 +114,124 @@ class PlasmaClient:
     def __repr__(self) -> str:
         return f"PlasmaClient({self.store_socket_name!r})"
 
-    @property
-    def store_socket_name(self) -> str:
-        return self._client.store_socket_name
+    def disconnect(self) -> None:
+        """End the connection.
 
-    def create(self, object_id: ObjectID, data_size: int, metadata: bytes = b"") -> PlasmaBuffer:
-        """Room for an object: a buffer to write into, and then to ``seal``."""
-        return self._client.create(object_id, data_size, metadata)
+        Buffers and arrays that came through it stay valid. What was created and not sealed is
+        gone.
+        """
+        if self._notifications is not None:
+            self._notifications.close()
+            self._notifications = None
+        super().disconnect()
 
-    def seal(self, object_id: ObjectID) -> None:
-        """Make the object visible to all; nobody can change it from then on."""
-        self._client.seal(object_id)
-
-    def abort(self, object_id: ObjectID) -> None:
-        """Take back an object that was created and not sealed."""
-        self._client.abort(object_id)
-
-    def put(self, value: Any, object_id: ObjectID | None = None) -> ObjectID:
-        """Store a Python value; the bytes of arrays are copied once, into the store."""
-        buffers: list[pickle.PickleBuffer] = []
-        pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-        parts = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
-        end = 8 + 16 * len(parts)
-        layout = []
-        for part in parts:
-            begin = -(-end // _ALIGNMENT) * _ALIGNMENT
-            layout.append((begin, part.nbytes))
-            end = begin + part.nbytes
-        numbers = [len(parts), *(number for place in layout for number in place)]
-        header = b"".join(number.to_bytes(8, "little") for number in numbers)
-        pieces: list[tuple[int, Any]] = [(0, header)]
-        pieces += [(begin, part) for (begin, _), part in zip(layout, parts, strict=True)]
-        return self._store(end, pieces, object_id, _PICKLED)
-
-    def put_raw_buffer(
-        self, value: Any, object_id: ObjectID | None = None, metadata: bytes = b""
-    ) -> ObjectID:
-        """Store the bytes of anything that has the buffer protocol."""
-        view = memoryview(value)
-        return self._store(view.nbytes, [(0, view)], object_id, metadata)
-
-    def _store(
+    def put(
         self,
-        size: int,
-        pieces: Iterable[tuple[int, Any]],
-        object_id: ObjectID | None,
-        metadata: bytes,
+        value: Any,
+        object_id: ObjectID | None = None,
+        memcopy_threads: int = 6,
+        serialization_context: None = None,
     ) -> ObjectID:
-        object_id = ObjectID.from_random() if object_id is None else object_id
-        buffer = self._client.create(object_id, size, metadata)
-        try:
-            for offset, piece in pieces:
-                buffer.write(offset, piece)
-        except BaseException:
-            self._client.abort(object_id)
-            raise
-        self._client.seal(object_id)
-        return object_id
+        """Store a Python value; the bytes of arrays are copied once, into the store.
+
+        ``memcopy_threads`` is ignored: how many threads copy is decided by the size.
+        """
+        if serialization_context is not None:
+            raise _no_serialization_context()
+        buffers: list[pickle.PickleBuffer] = []
+        pickled = _dumps(value, 5, buffer_callback=buffers.append)
+        return self._put_pickled(pickled, buffers, object_id)
+
+    def create_and_seal(
+        self, object_id: ObjectID, data: "Buffer", metadata: bytes = b""
+    ) -> ObjectID:
+        """Store bytes as one object, in one call."""
+        return self.put_raw_buffer(data, object_id, metadata)
 
     @overload
-    def get(self, object_ids: ObjectID, timeout_ms: int = -1) -> Any: ...
+    def get(
+        self, object_ids: ObjectID, timeout_ms: int = -1, serialization_context: None = None
+    ) -> Any: ...
     @overload
-    def get(self, object_ids: Sequence[ObjectID], timeout_ms: int = -1) -> list[Any]: ...
-    def get(self, object_ids: ObjectID | Sequence[ObjectID], timeout_ms: int = -1) -> Any:
+    def get(
+        self,
+        object_ids: Sequence[ObjectID],
+        timeout_ms: int = -1,
+        serialization_context: None = None,
+    ) -> list[Any]: ...
+    def get(
+        self,
+        object_ids: ObjectID | Sequence[ObjectID],
+        timeout_ms: int = -1,
+        serialization_context: None = None,
+    ) -> Any:
         """The values of objects made by ``put``, in the order of the ids.
 
         Waits for those that are not there yet, ``timeout_ms`` at most (-1: for ever); what did not
         come is ``ObjectNotAvailable``.
         """
-        ids = [object_ids] if isinstance(object_ids, ObjectID) else list(object_ids)
-        values = [
-            ObjectNotAvailable if found is None else _unpickle(object_id, *found)
-            for object_id, found in zip(ids, self._client.get(ids, timeout_ms), strict=True)
-        ]
-        return values[0] if isinstance(object_ids, ObjectID) else values
+        if serialization_context is not None:
+            raise _no_serialization_context()
+        if isinstance(object_ids, ObjectID):
+            return _value_of(self._get_pickled((object_ids,), timeout_ms)[0])
+        return [_value_of(parts) for parts in self._get_pickled(object_ids, timeout_ms)]
 
-    def get_buffers(
-        self, object_ids: Sequence[ObjectID], timeout_ms: int = -1, with_meta: bool = False
-    ) -> list[Any]:
-        """The objects' bytes in place, ``None`` for what did not come in time.
+    def hash(self, object_id: ObjectID) -> bytes:
+        """A digest of 8 bytes of what is in the object; empty if it is not there."""
+        [(metadata, data)] = self.get_buffers([object_id], 0, True)
+        if metadata is None or data is None:
+            return b""
+        from hashlib import blake2b
 
-        With ``with_meta``, pairs of metadata and buffer, ``(None, None)`` for what did not come.
+        digest = blake2b(data, digest_size=8)
+        digest.update(metadata)
+        return digest.digest()
+
+    def debug_string(self) -> str:
+        """What is in the store, in a line."""
+        usage = ", ".join(f"{value} bytes {name}" for name, value in self.usage().items())
+        return f"plasma store {self.store_socket_name}: {len(self.list())} objects, {usage}"
+
+    def subscribe(self) -> None:
+        """Be told from now on of objects that are sealed, and of those that go."""
+        if self._notifications is None:
+            from rayc.plasma._notifications import Notifications
+
+            self._notifications = Notifications(self._subscribe())
+
+    def get_next_notification(self) -> tuple[ObjectID, int, int]:
+        """Wait for the next notification: the id, the data's size, the metadata's size.
+
+        The sizes are -1 if the object is gone.
         """
-        found = self._client.get(list(object_ids), timeout_ms)
-        if with_meta:
-            return [(None, None) if entry is None else entry for entry in found]
-        return [None if entry is None else entry[1] for entry in found]
+        return self._subscribed().next()
 
-    def get_metadata(
-        self, object_ids: Sequence[ObjectID], timeout_ms: int = -1
-    ) -> list[bytes | None]:
-        """The objects' metadata, ``None`` for what did not come in time."""
-        found = self._client.get(list(object_ids), timeout_ms)
-        return [None if entry is None else entry[0] for entry in found]
+    def get_notification_socket(self) -> "socket.socket":
+        """A socket to read notifications from, for use with select or asyncio.
 
-    def contains(self, object_id: ObjectID) -> bool:
-        """Whether the object is there, and sealed."""
-        return self._client.contains(object_id)
+        Each comes as its length (8 bytes, native order) and a message for
+        ``decode_notifications``. The socket is closed by ``disconnect``.
+        """
+        return self._subscribed().socket()
 
-    def delete(self, object_ids: Sequence[ObjectID]) -> None:
-        """The objects go when nobody views them any more; unknown ids are ignored."""
-        self._client.delete(list(object_ids))
+    def decode_notifications(self, buf: "Buffer") -> tuple[list[ObjectID], list[int], list[int]]:
+        """The ids, data sizes and metadata sizes in a message from the notification socket."""
+        from rayc.plasma._notifications import decode
 
-    def list(self) -> dict[ObjectID, dict[str, Any]]:
-        """What is in the store: by id, its data_size, metadata_size, ref_count, state and maker."""
-        return self._client.list()
+        return decode(buf)
 
-    def store_capacity(self) -> int:
-        """The size of the store in bytes."""
-        return self._client.store_capacity()
-
-    def disconnect(self) -> None:
-        """End the connection. Buffers and arrays that came through it stay valid."""
-        self._client.disconnect()
+    def _subscribed(self) -> "Notifications":
+        if self._notifications is None:
+            raise PlasmaError("not subscribed to notifications: call subscribe() first")
+        return self._notifications
 
 
-def _unpickle(object_id: ObjectID, metadata: bytes, buffer: PlasmaBuffer) -> Any:
-    if metadata != _PICKLED:
-        raise ValueError(f"{object_id} was not made by put(): use get_buffers()")
-    view = memoryview(buffer)
-    count = int.from_bytes(view[:8], "little")
-    numbers = view[8 : 8 + 16 * count].cast("Q")
-    parts = [view[numbers[i] : numbers[i] + numbers[i + 1]] for i in range(0, 2 * count, 2)]
-    return pickle.loads(parts[0], buffers=parts[1:])
+def _value_of(parts: "tuple[memoryview, list[memoryview]] | None") -> Any:
+    return ObjectNotAvailable if parts is None else _loads(parts[0], buffers=parts[1])
+
+
+def _no_serialization_context() -> TypeError:
+    return TypeError(
+        "rayc.plasma pickles values and takes no serialization_context: "
+        "use copyreg.pickle() or __reduce__ for types of your own"
+    )

@@ -135,7 +135,8 @@ class FakeCluster {
     gcs_ = std::make_unique<gcs::GcsServer>(
         loop_.loop(), gcs::GcsServerOptions{sockets + "gcs", folder_.path(), "test"});
     store_ = std::make_unique<plasma::Store>(
-        loop_.loop(), plasma::StoreOptions{sockets + "plasma", 64UL << 20, {}});
+        loop_.loop(),
+        plasma::StoreOptions{.socket_path = sockets + "plasma", .capacity_bytes = 64UL << 20});
     raylet_ = std::make_unique<rpc::Server>(loop_.loop(), std::string(node_id_.Binary()), "raylet");
     AddHandlers();
     Check(gcs_->Start());

@@ -24,7 +24,7 @@ TEST(AllocatorTest, WholeCapacityIsOneObjectAndComesBack) {
   ASSERT_EQ(allocator.Allocate(4096), 0U);
   EXPECT_EQ(allocator.free_bytes(), 0U);
   EXPECT_FALSE(allocator.Allocate(0));
-  allocator.Free(0, 4096);
+  EXPECT_TRUE(allocator.Free(0, 4096));
   EXPECT_EQ(allocator.largest_free_run_bytes(), 4096U);
 }
 
@@ -32,9 +32,9 @@ TEST(AllocatorTest, FreedMemoryIsUsedAgainBeforeFreshMemory) {
   Allocator allocator(1 << 20);
   const auto first = allocator.Allocate(1000);
   const auto second = allocator.Allocate(1000);
-  allocator.Free(*first, 1000);
+  EXPECT_TRUE(allocator.Free(*first, Allocator::RoundUp(1000)));
   EXPECT_EQ(allocator.Allocate(1000), first);
-  allocator.Free(*second, 1000);
+  EXPECT_TRUE(allocator.Free(*second, Allocator::RoundUp(1000)));
   EXPECT_EQ(allocator.Allocate(1000), second);
 }
 
@@ -43,9 +43,9 @@ TEST(AllocatorTest, TakesTheSmallestRunThatFits) {
   for (int i = 0; i < 100; ++i) {
     ASSERT_TRUE(allocator.Allocate(64));
   }
-  allocator.Free(640, 64);
-  for (uint64_t i = 20; i < 25; ++i) allocator.Free(64 * i, 64);
-  for (uint64_t i = 40; i < 42; ++i) allocator.Free(64 * i, 64);
+  EXPECT_TRUE(allocator.Free(640, 64));
+  for (uint64_t i = 20; i < 25; ++i) EXPECT_TRUE(allocator.Free(64 * i, 64));
+  for (uint64_t i = 40; i < 42; ++i) EXPECT_TRUE(allocator.Free(64 * i, 64));
   EXPECT_EQ(allocator.Allocate(128), 64U * 40);
   EXPECT_EQ(allocator.Allocate(64), 64U * 10);
   EXPECT_EQ(allocator.Allocate(320), 64U * 20);
@@ -96,7 +96,7 @@ TEST_P(AllocatorHistory, AgreesWithTheModel) {
     } else {
       auto it = objects.begin();
       std::advance(it, random() % objects.size());
-      allocator.Free(it->first, it->second);
+      EXPECT_TRUE(allocator.Free(it->first, Allocator::RoundUp(it->second)));
       mark(it->first, it->second, false);
       objects.erase(it);
     }
@@ -110,7 +110,7 @@ TEST_P(AllocatorHistory, AgreesWithTheModel) {
     at = run->offset + run->bytes;
     for (uint64_t unit = run->offset / 64; unit < at / 64; ++unit) ASSERT_FALSE(taken[unit]);
   }
-  for (const auto& [offset, bytes] : objects) allocator.Free(offset, bytes);
+  for (const auto& [offset, bytes] : objects) EXPECT_TRUE(allocator.Free(offset, Allocator::RoundUp(bytes)));
   EXPECT_EQ(allocator.largest_free_run_bytes(), kUnits * 64);
 }
 

@@ -50,9 +50,11 @@ class StoreTest : public testing::Test {
     ::rmdir(folder_.c_str());
   }
 
-  void StartStore(ArenaTrimmerOptions trim = {}) {
+  void StartStore(StoreOptions options = {}) {
     loop_ = std::make_unique<EventLoop>();
-    store_ = std::make_unique<Store>(*loop_, StoreOptions{socket_path_, kStoreBytes, trim});
+    options.socket_path = socket_path_;
+    options.capacity_bytes = kStoreBytes;
+    store_ = std::make_unique<Store>(*loop_, options);
     const Status status = store_->Start();
     ASSERT_TRUE(status.ok()) << status;
     thread_ = std::thread([this] { loop_->Run(); });
@@ -142,7 +144,7 @@ class StoreTest : public testing::Test {
 ObjectId Put(Client& client, std::string_view bytes, const std::string& metadata = "",
              const WorkerId& owner = {}) {
   const auto id = ObjectId::FromRandom();
-  const auto object = client.Create(id, bytes.size(), metadata, owner);
+  const auto object = client.Create(id, bytes.size(), metadata, {.owner = owner});
   EXPECT_TRUE(object) << object.error();
   std::memcpy(object->data, bytes.data(), bytes.size());
   const Status status = client.Seal(id);
@@ -185,7 +187,7 @@ TEST_F(StoreTest, EmptyObjectAndOneAsLargeAsTheStore) {
   const std::string bytes(kStoreBytes, 'b');
   const auto all = Put(*client, bytes);
   EXPECT_EQ(GetOne(*client, all)->data->View(), bytes);
-  const auto refused = client->Create(ObjectId::FromRandom(), kStoreBytes + 1, "", WorkerId());
+  const auto refused = client->Create(ObjectId::FromRandom(), kStoreBytes + 1, "");
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code(), StatusCode::kOutOfMemory);
   EXPECT_THAT(refused.error().message(), HasSubstr("4.0 MiB"));
@@ -195,12 +197,12 @@ TEST_F(StoreTest, FullStoreIsAnErrorThatNamesTheHolders) {
   StartStore();
   const auto client = Connect();
   const auto big = Put(*client, std::string(3U << 20, 'b'));
-  const auto refused = client->Create(ObjectId::FromRandom(), 2U << 20, "", WorkerId());
+  const auto refused = client->Create(ObjectId::FromRandom(), 2U << 20, "");
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code(), StatusCode::kOutOfMemory);
   EXPECT_THAT(refused.error().message(), HasSubstr(big.Hex()));
   DeleteOne(*client, big);
-  EXPECT_TRUE(client->Create(ObjectId::FromRandom(), 2U << 20, "", WorkerId()));
+  EXPECT_TRUE(client->Create(ObjectId::FromRandom(), 2U << 20, ""));
 }
 
 TEST_F(StoreTest, ErrorsOfTheCaller) {
@@ -209,15 +211,15 @@ TEST_F(StoreTest, ErrorsOfTheCaller) {
   const auto other = Connect();
   const auto id = ObjectId::FromRandom();
   EXPECT_EQ(client->Seal(id).code(), StatusCode::kNotFound);
-  ASSERT_TRUE(client->Create(id, 8, "", WorkerId()));
-  EXPECT_EQ(other->Create(id, 8, "", WorkerId()).error().code(), StatusCode::kAlreadyExists);
+  ASSERT_TRUE(client->Create(id, 8, ""));
+  EXPECT_EQ(other->Create(id, 8, "").error().code(), StatusCode::kAlreadyExists);
   EXPECT_EQ(other->Seal(id).code(), StatusCode::kInvalidArgument);
   EXPECT_FALSE(GetOne(*other, id));
   client->AbortLater(id);
-  ASSERT_TRUE(client->Create(id, 8, "", WorkerId()));
+  ASSERT_TRUE(client->Create(id, 8, ""));
   EXPECT_TRUE(client->Abort(id).ok());
   EXPECT_EQ(client->Abort(id).code(), StatusCode::kNotFound);
-  ASSERT_TRUE(client->Create(id, 8, "", WorkerId()));
+  ASSERT_TRUE(client->Create(id, 8, ""));
   EXPECT_TRUE(client->Seal(id).ok());
   EXPECT_EQ(client->Seal(id).code(), StatusCode::kInvalidArgument);
 }
@@ -229,7 +231,7 @@ TEST_F(StoreTest, AViewHoldsItsObjectAfterDeletion) {
   auto value = GetOne(*client, id);
   DeleteOne(*client, id);
   EXPECT_FALSE(GetOne(*client, id));
-  const auto again = client->Create(id, 1U << 20, "", WorkerId());  // the id is free at once
+  const auto again = client->Create(id, 1U << 20, "");  // the id is free at once
   ASSERT_TRUE(again);
   std::memset(again->data, 'c', again->size);
   EXPECT_TRUE(client->Seal(id).ok());
@@ -242,7 +244,7 @@ TEST_F(StoreTest, SealAndPinKeepsTheMakersView) {
   StartStore();
   const auto client = Connect();
   const auto id = ObjectId::FromRandom();
-  std::memcpy(client->Create(id, 4, "", WorkerId())->data, "mine", 4);
+  std::memcpy(client->Create(id, 4, "")->data, "mine", 4);
   auto buffer = client->SealAndPin(id);
   ASSERT_TRUE(buffer);
   DeleteOne(*client, id);
@@ -259,7 +261,7 @@ TEST_F(StoreTest, ListTellsWhatIsThere) {
   const auto sealed = Put(*client, "12345", "meta", owner);
   const auto view = GetOne(*client, sealed);
   const auto unsealed = ObjectId::FromRandom();
-  ASSERT_TRUE(client->Create(unsealed, 7, "", WorkerId()));
+  ASSERT_TRUE(client->Create(unsealed, 7, ""));
   const auto list = client->List();
   ASSERT_TRUE(list);
   EXPECT_EQ(list->capacity_bytes, kStoreBytes);
@@ -288,7 +290,7 @@ TEST_F(StoreTest, GetWaitsWithoutKeepingOthers) {
   for (size_t i = 0; i < ids.size(); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     // The same client, from another thread.
-    client->Create(ids[i], 1, "", WorkerId())->data[0] = static_cast<uint8_t>('0' + i);
+    client->Create(ids[i], 1, "")->data[0] = static_cast<uint8_t>('0' + i);
     EXPECT_TRUE(client->Seal(ids[i]).ok());
   }
   waiter.join();
@@ -361,7 +363,7 @@ TEST_F(StoreTest, ViewsOutliveClientAndStore) {
   auto client = Connect();
   const auto id = Put(*client, "outlives");
   const auto view = GetOne(*client, id);
-  ASSERT_TRUE(client->Create(ObjectId::FromRandom(), 10, "", WorkerId()));
+  ASSERT_TRUE(client->Create(ObjectId::FromRandom(), 10, ""));
   client.reset();
   // The unsealed object went with the client, the view did not.
   EXPECT_TRUE(Eventually([&] { return store_->object_count() == 1; }));
@@ -389,10 +391,10 @@ TEST_F(StoreTest, KilledClientLeavesWhatItSealed) {
   const auto pinned = ObjectId::FromRandom();
   const pid_t child = ForkClient([&](Client& client) {
     for (const ObjectId& id : {sealed, pinned}) {
-      (void)client.Create(id, 100, "", WorkerId());
+      (void)client.Create(id, 100, "");
       (void)client.Seal(id);
     }
-    (void)client.Create(ObjectId::FromRandom(), 1U << 20, "", WorkerId());
+    (void)client.Create(ObjectId::FromRandom(), 1U << 20, "");
     static auto views = client.Get(std::span(&pinned, 1), 0);  // until the kill
   });
   StartStore();
@@ -410,7 +412,7 @@ TEST_F(StoreTest, KilledClientIsGoneThoughItsChildHoldsTheSocket) {
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   const UniqueFd grandchild_ends(ends[0]);
   const pid_t child = ForkClient([&](Client& client) {
-    (void)client.Create(ObjectId::FromRandom(), 100, "", WorkerId());
+    (void)client.Create(ObjectId::FromRandom(), 100, "");
     if (::fork() == 0) {
       ::close(ends[1]);
       char byte = 0;
@@ -436,14 +438,14 @@ TEST_F(StoreTest, OwnersDeathTakesItsObjects) {
   OnLoop([&] { store_->OnOwnerDied(owner); });
   EXPECT_FALSE(client->Contains(owned).value());
   EXPECT_TRUE(client->Contains(other).value());
-  EXPECT_EQ(client->Create(ObjectId::FromRandom(), 1, "", owner).error().code(),
+  EXPECT_EQ(client->Create(ObjectId::FromRandom(), 1, "", {.owner = owner}).error().code(),
             StatusCode::kOwnerDied);
 }
 
 TEST_F(StoreTest, SecondStoreOnTheSocketIsRefused) {
   StartStore();
   EventLoop loop;
-  Store second(loop, StoreOptions{socket_path_, kStoreBytes});
+  Store second(loop, StoreOptions{.socket_path = socket_path_, .capacity_bytes = kStoreBytes});
   const Status status = second.Start();
   EXPECT_EQ(status.code(), StatusCode::kAlreadyExists);
   EXPECT_THAT(status.message(), HasSubstr(socket_path_));
@@ -456,7 +458,7 @@ TEST_F(StoreTest, ForkedChildCannotUseTheClientAndLeavesThePins) {
   const auto client = Connect();
   const auto id = Put(*client, "parent's");
   auto view = GetOne(*client, id);
-  ASSERT_TRUE(client->Create(ObjectId::FromRandom(), 10, "", WorkerId()));
+  ASSERT_TRUE(client->Create(ObjectId::FromRandom(), 10, ""));
   const pid_t child = ::fork();
   if (child == 0) {
     bool good = view->data->View() == "parent's";
@@ -477,19 +479,20 @@ TEST_F(StoreTest, ForkedChildCannotUseTheClientAndLeavesThePins) {
 }
 
 TEST_F(StoreTest, MemoryGoesBackWhenTheStoreIsEmptyForAWhile) {
-  StartStore({.quiet_ms = 50, .kept_free_bytes = 0, .step_bytes = 1U << 20});
+  StartStore({.trim = {.quiet_ms = 50, .kept_free_bytes = 0, .step_bytes = 1U << 20},
+              .populate = {.ahead_bytes = 0}});
   const auto client = Connect();
   const auto kept = Put(*client, std::string(100, 'k'));
   const auto big = Put(*client, std::string(3U << 20, 'b'));
   struct stat info {};
-  const auto resident = [&] {  // of the only memfd of this process
+  const auto resident = [&] {  // of the arena
     uint64_t bytes = 0;
     for (int fd = 0; fd < 64; ++fd) {
       char name[64];
       const std::string link = "/proc/self/fd/" + std::to_string(fd);
       const ssize_t length = ::readlink(link.c_str(), name, sizeof(name));
       if (length > 0 &&
-          std::string_view(name, static_cast<size_t>(length)).starts_with("/memfd:rayc") &&
+          std::string_view(name, static_cast<size_t>(length)).starts_with("/memfd:rayc-plasma ") &&
           ::fstat(fd, &info) == 0) {
         bytes = static_cast<uint64_t>(info.st_blocks) * 512;
       }
@@ -498,7 +501,7 @@ TEST_F(StoreTest, MemoryGoesBackWhenTheStoreIsEmptyForAWhile) {
   };
   EXPECT_GE(resident(), 3U << 20);
   DeleteOne(*client, big);
-  EXPECT_TRUE(Eventually([&] { return resident() <= 64U << 10; }));
+  EXPECT_TRUE(Eventually([&] { return resident() <= 256U << 10; }));
   EXPECT_EQ(GetOne(*client, kept)->data->View(), std::string(100, 'k'));
 }
 
@@ -563,9 +566,9 @@ class RawClient {
   explicit RawClient(const std::string& socket_path) : fd_(std::move(*ConnectUnix(socket_path))) {}
 
   bool Send(std::string_view bytes) { return WriteAll(fd_.get(), bytes.data(), bytes.size()).ok(); }
-  void Introduce(uint32_t version = kProtocolVersion, bool wait_only = false) {
+  void Introduce(uint32_t version = kProtocolVersion, uint32_t companion_of = 0) {
     flatbuffers::FlatBufferBuilder builder;
-    builder.Finish(fb::CreatePlasmaConnectDirect(builder, version, "test", 1, wait_only));
+    builder.Finish(fb::CreatePlasmaConnectDirect(builder, version, "test", 1, companion_of));
     std::string out;
     AppendFrame(out, Method::kPlasmaConnect, FrameKind::kRequest, 1, builder);
     Send(out);
@@ -606,8 +609,8 @@ TEST_F(StoreTest, MalformedFramesCloseOnlyThatConnection) {
   const auto id = Put(*bystander, "unharmed");
   flatbuffers::FlatBufferBuilder empty;
   BuildEmpty(empty);
-  flatbuffers::FlatBufferBuilder contains;
-  contains.Finish(fb::CreatePlasmaContains(contains, BuildId(contains, id)));
+  flatbuffers::FlatBufferBuilder list;
+  list.Finish(fb::CreatePlasmaList(list));
   const auto refused = [&](const std::string& bytes, bool introduce) {
     RawClient raw(socket_path_);
     if (introduce) {
@@ -616,15 +619,17 @@ TEST_F(StoreTest, MalformedFramesCloseOnlyThatConnection) {
     raw.Send(bytes);
     return raw.ClosedByStore();
   };
-  EXPECT_TRUE(refused(OneFrame(Method::kPlasmaContains, FrameKind::kRequest, contains), false));
+  EXPECT_TRUE(refused(OneFrame(Method::kPlasmaList, FrameKind::kRequest, list), false));
   EXPECT_TRUE(refused(OneFrame(Method::kPlasmaConnect, FrameKind::kRequest, empty), true));
-  EXPECT_TRUE(refused(OneFrame(Method::kPlasmaContains, FrameKind::kReply, contains), true));
-  EXPECT_TRUE(refused(OneFrame(Method::kPlasmaGet, FrameKind::kRequest, empty), true));
+  EXPECT_TRUE(refused(OneFrame(Method::kPlasmaList, FrameKind::kReply, list), true));
+  EXPECT_TRUE(refused(OneFrame(Method::kPlasmaRestore, FrameKind::kRequest, empty), true));
+  EXPECT_TRUE(refused(OneFrame(Method::kPlasmaSubscribe, FrameKind::kRequest, empty), true));
   EXPECT_TRUE(refused(OneFrame(Method::kPlasmaList, FrameKind::kOneWay, empty), true));
+  EXPECT_TRUE(refused(OneFrame(Method::kPlasmaTaken, FrameKind::kRequest, empty), true));
   EXPECT_TRUE(refused(OneFrame(Method::kPushTask, FrameKind::kRequest, empty), true));
   EXPECT_TRUE(refused(std::string(64, '\xff'), true));
   EXPECT_TRUE(refused(std::string(64, '\xff'), false));
-  std::string flagged = OneFrame(Method::kPlasmaContains, FrameKind::kRequest, contains);
+  std::string flagged = OneFrame(Method::kPlasmaList, FrameKind::kRequest, list);
   flagged[7] = 1;
   EXPECT_TRUE(refused(flagged, true));
   std::string announced = flagged.substr(0, 16);
@@ -650,55 +655,52 @@ TEST_F(StoreTest, RandomBytesAndRandomFramesDoNoHarm) {
     return random() % 2 == 0 ? BuildId(builder, random() % 2 == 0 ? id : ObjectId::FromRandom())
                              : builder.CreateVector(garbage);
   };
-  // Everything but a Delete, which might rightly take the bystander's object.
   const auto random_frame = [&] {
     flatbuffers::FlatBufferBuilder builder;
     Method method = Method::kPlasmaList;
     switch (random() % 8) {
-      case 0: {
+      case 0:
+      case 1: {
         method = Method::kPlasmaCreate;
         const auto object_id = id_or_garbage(builder);
         const uint64_t bytes = random() % 3 != 0 ? random() % 10000 : ~0ULL - random() % 100;
-        builder.Finish(
-            fb::CreatePlasmaCreate(builder, object_id, bytes, 0, id_or_garbage(builder)));
-        break;
-      }
-      case 1: {
-        method = Method::kPlasmaRelease;
-        const std::vector<uint64_t> offsets = {random(), 0, ~0ULL, 64};
-        builder.Finish(fb::CreatePlasmaReleaseDirect(builder, &offsets));
+        const auto owner = id_or_garbage(builder);
+        builder.Finish(fb::CreatePlasmaCreate(builder, object_id, bytes, 0, owner,
+                                              random() % 2 == 0, random() % 20));
         break;
       }
       case 2: {
-        method = Method::kPlasmaGet;
+        method = Method::kPlasmaRestore;
         const std::vector<flatbuffers::Offset<fb::PlasmaObjectId>> ids = {
             fb::CreatePlasmaObjectId(builder),
             fb::CreatePlasmaObjectId(builder, id_or_garbage(builder))};
-        const auto timeout_ms = static_cast<int64_t>(random() % 50) - 5;
-        builder.Finish(fb::CreatePlasmaGetDirect(builder, &ids, timeout_ms));
+        builder.Finish(fb::CreatePlasmaRestoreDirect(builder, &ids, 5));
         break;
       }
       case 3:
-        method = Method::kPlasmaSeal;
-        builder.Finish(fb::CreatePlasmaSeal(builder, id_or_garbage(builder), random() % 2 == 0));
+        method = Method::kPlasmaGrant;
+        builder.Finish(fb::CreatePlasmaGrant(
+            builder, random() % 2 == 0 ? random() % 100000 : ~0ULL - random() % 100,
+            random() % 2 == 0 ? random() : ~0ULL, random() % 100));
         break;
       case 4:
-        method = Method::kPlasmaAbort;
-        builder.Finish(fb::CreatePlasmaAbort(builder, id_or_garbage(builder)));
+        method = Method::kPlasmaTaken;
+        builder.Finish(fb::CreatePlasmaTaken(builder));
         break;
       case 5:
-        method = Method::kPlasmaContains;
-        builder.Finish(fb::CreatePlasmaContains(builder, id_or_garbage(builder)));
+        method = Method::kPlasmaSubscribe;
+        builder.Finish(fb::CreatePlasmaSubscribe(builder));
         break;
       default:
         BuildEmpty(builder);
     }
-    const FrameKind kind = random() % 32 == 0 ? FrameKind::kOneWay : FrameKind::kRequest;
+    const bool one_way = (method == Method::kPlasmaTaken) != (random() % 32 == 0);
+    const FrameKind kind = one_way ? FrameKind::kOneWay : FrameKind::kRequest;
     std::string frame = OneFrame(method, kind, builder);
     if (random() % 16 == 0) {
       frame[random() % frame.size()] = static_cast<char>(random());
-      if (frame[4] == static_cast<char>(static_cast<int>(Method::kPlasmaDelete) & 0xff)) {
-        frame[4] = 0;
+      if (frame[4] == static_cast<char>(static_cast<int>(Method::kPlasmaEvict) & 0xff)) {
+        frame[4] = 0;  // which might rightly take the bystander's object
       }
     }
     if (random() % 64 == 0) {
@@ -709,7 +711,7 @@ TEST_F(StoreTest, RandomBytesAndRandomFramesDoNoHarm) {
   for (int round = 0; round < 200; ++round) {
     RawClient raw(socket_path_);
     if (random() % 8 != 0) {
-      raw.Introduce(kProtocolVersion, /*wait_only=*/random() % 8 == 0);
+      raw.Introduce(kProtocolVersion, random() % 4 == 0 ? 1 : 0);  // 1: the bystander
     }
     for (int i = 0; i < 100 && raw.Send(random_frame()); ++i) {
       raw.DrainReplies();

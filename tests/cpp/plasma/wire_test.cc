@@ -24,7 +24,8 @@ void Feed(FrameReader& reader, std::string_view bytes) {
 std::string CreateFrame(const ObjectId& id, const std::string& metadata) {
   flatbuffers::FlatBufferBuilder builder;
   const auto object_id = BuildId(builder, id);
-  const auto text = builder.CreateString(metadata);
+  const auto text =
+      builder.CreateVector(reinterpret_cast<const uint8_t*>(metadata.data()), metadata.size());
   builder.Finish(fb::CreatePlasmaCreate(builder, object_id, 17, text));
   std::string out;
   AppendFrame(out, Method::kPlasmaCreate, FrameKind::kRequest, 99, builder);
@@ -97,7 +98,7 @@ TEST(WireTest, RefusesWhatNoPeerSends) {
     ASSERT_EQ(reader.Take(&frame), FrameReader::Next::kFrame);
     if (const auto* message = frame.As<fb::PlasmaCreate>()) {
       (void)ObjectId::FromBytes(message->object_id());
-      if (message->metadata() != nullptr) (void)message->metadata()->str();
+      if (message->metadata() != nullptr) (void)message->metadata()->size();
     }
   }
 }

@@ -1,0 +1,44 @@
+// Makes pages of the arena ahead of use, in a thread of its own at low priority: a page that is
+// first touched by a writer costs it more than the copy does.
+//
+// Two demands: a small stock at the place where memory will be used next (kept up after start and
+// after each grant, bounded by `ahead_bytes`), and the room of a large object as soon as it is
+// granted, ahead of the writer. What is made for nobody stays under 64 MB.
+//
+// Any thread calls; the arena outlives the populator. Costs nothing while nothing is asked for.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "plasma/arena.h"
+
+namespace rayc::plasma {
+
+struct ArenaPopulatorOptions {
+  uint64_t ahead_bytes = 48ULL << 20;
+  int64_t start_delay_ms = 200;  // start-up comes first
+};
+
+class ArenaPopulator {
+ public:
+  using Options = ArenaPopulatorOptions;
+  ArenaPopulator(std::shared_ptr<const Arena> arena, Options options);
+  ~ArenaPopulator();  // ends the thread at once
+  ArenaPopulator(const ArenaPopulator&) = delete;
+  ArenaPopulator& operator=(const ArenaPopulator&) = delete;
+
+  // The pages of [offset, offset + bytes) will be written now; before anything else, in order.
+  void Demand(uint64_t offset, uint64_t bytes);
+  // New memory will be taken from here on: keeps options.ahead_bytes of it made. The last call
+  // counts. `end`: no further than this.
+  void KeepAhead(uint64_t offset, uint64_t end);
+  // What was given back to the system is not made any more.
+  void OnGivenBack(uint64_t offset, uint64_t bytes);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rayc::plasma
