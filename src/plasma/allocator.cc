@@ -6,6 +6,20 @@
 #include "common/logging.h"
 
 namespace rayc::plasma {
+namespace {
+
+// Free runs are worth keeping for objects of this size.
+constexpr uint64_t kLargeBytes = 8ULL << 20;
+constexpr uint64_t kRoomyBytes = 64ULL << 10;
+// How many runs are compared.
+constexpr int kLooksMax = 256;
+
+// How many objects of kLargeBytes find no room any more when `bytes` are taken from a run.
+uint64_t LargeLost(uint64_t run_bytes, uint64_t bytes) {
+  return run_bytes / kLargeBytes - (run_bytes - bytes) / kLargeBytes;
+}
+
+}  // namespace
 
 Allocator::Allocator(uint64_t capacity_bytes) : capacity_bytes_(capacity_bytes) {
   RAYC_CHECK(capacity_bytes % kAlignment == 0) << capacity_bytes;
@@ -21,6 +35,46 @@ uint64_t Allocator::RoundUp(uint64_t bytes) {
 void Allocator::Insert(uint64_t offset, uint64_t bytes) {
   by_offset_.emplace(offset, bytes);
   by_size_.emplace(bytes, offset);
+  if (bytes >= kRoomyBytes) {
+    roomy_.emplace(offset, bytes);
+  }
+}
+
+void Allocator::Erase(uint64_t offset, uint64_t bytes) {
+  by_offset_.erase(offset);
+  by_size_.erase({bytes, offset});
+  if (bytes >= kRoomyBytes) {
+    roomy_.erase(offset);
+  }
+}
+
+Allocator::Run Allocator::Take(uint64_t offset, uint64_t run_bytes, uint64_t bytes_max) {
+  const uint64_t taken = std::min(run_bytes, bytes_max);
+  Erase(offset, run_bytes);
+  if (run_bytes > taken) {
+    Insert(offset + taken, run_bytes - taken);
+  }
+  used_bytes_ += taken;
+  return Run{offset, taken};
+}
+
+// Of the runs that lose the least room for large objects, the one with the least left over beside
+// that room.
+Allocator::BySize::const_iterator Allocator::BestFit(uint64_t bytes) const {
+  auto best = by_size_.lower_bound({bytes, 0});
+  if (best == by_size_.end() || best->first < kLargeBytes || bytes >= kLargeBytes) {
+    return best;
+  }
+  auto run = best;
+  for (int looks = 0; ++run != by_size_.end() && looks < kLooksMax; ++looks) {
+    const auto price = [bytes](uint64_t run_bytes) {
+      return std::pair(LargeLost(run_bytes, bytes), run_bytes % kLargeBytes);
+    };
+    if (price(run->first) < price(best->first)) {
+      best = run;
+    }
+  }
+  return best;
 }
 
 std::optional<uint64_t> Allocator::Allocate(uint64_t bytes) {
@@ -28,24 +82,25 @@ std::optional<uint64_t> Allocator::Allocate(uint64_t bytes) {
     return std::nullopt;
   }
   const uint64_t taken = RoundUp(bytes);
-  const auto run = AllocateBetween(taken, taken);
-  return run ? std::optional(run->offset) : std::nullopt;
+  const auto fit = BestFit(taken);
+  if (fit == by_size_.end()) {
+    return std::nullopt;
+  }
+  return Take(fit->second, fit->first, taken).offset;
 }
 
 std::optional<Allocator::Run> Allocator::AllocateBetween(uint64_t bytes_min, uint64_t bytes_max) {
+  int looks = 0;
+  for (auto run = roomy_.begin(); run != roomy_.end() && looks < kLooksMax; ++run, ++looks) {
+    if (run->second >= bytes_min) {
+      return Take(run->first, run->second, bytes_max);
+    }
+  }
   const auto fit = by_size_.lower_bound({bytes_min, 0});
   if (fit == by_size_.end()) {
     return std::nullopt;
   }
-  const auto [run_bytes, offset] = *fit;
-  const uint64_t taken = std::min(run_bytes, bytes_max);
-  by_size_.erase(fit);
-  by_offset_.erase(offset);
-  if (run_bytes > taken) {
-    Insert(offset + taken, run_bytes - taken);
-  }
-  used_bytes_ += taken;
-  return Run{offset, taken};
+  return Take(fit->second, fit->first, bytes_max);
 }
 
 bool Allocator::Free(uint64_t offset, uint64_t bytes) {
@@ -71,14 +126,12 @@ bool Allocator::Free(uint64_t offset, uint64_t bytes) {
     if (previous_end == offset) {
       offset = previous->first;
       freed += previous->second;
-      by_size_.erase({previous->second, previous->first});
-      by_offset_.erase(previous);
+      Erase(previous->first, previous->second);
     }
   }
   if (next != by_offset_.end() && offset + freed == next->first) {
     freed += next->second;
-    by_size_.erase({next->second, next->first});
-    by_offset_.erase(next);
+    Erase(next->first, next->second);
   }
   Insert(offset, freed);
   return true;

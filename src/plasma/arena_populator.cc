@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <thread>
 #include <utility>
 
@@ -18,8 +17,6 @@ namespace {
 // Between two steps the thread looks at what has been asked for meanwhile, and may be ended.
 // Not smaller: each makes every CPU flush its lists of pages.
 constexpr uint64_t kStepBytes = 32ULL << 20;
-// The writer begins at the beginning, and at once. What is further on is made ahead of him.
-constexpr uint64_t kWriterBytes = kStepBytes;
 
 struct Range {
   uint64_t begin = 0;
@@ -66,7 +63,6 @@ struct ArenaPopulator::Impl {
   Mutex mutex;
   std::condition_variable wake;
   bool ended RAYC_GUARDED_BY(mutex) = false;
-  std::deque<Range> demands RAYC_GUARDED_BY(mutex);
   Range made RAYC_GUARDED_BY(mutex);  // the stock: from where memory will be used next
   uint64_t stock_end RAYC_GUARDED_BY(mutex) = 0;
   bool stocking RAYC_GUARDED_BY(mutex) = false;  // until the stock is full again
@@ -74,17 +70,6 @@ struct ArenaPopulator::Impl {
 };
 
 Range ArenaPopulator::Impl::NextStep() {
-  while (!demands.empty()) {
-    Range& demand = demands.front();
-    const Range step{demand.begin, std::min(demand.begin + kStepBytes, demand.end)};
-    demand.begin = step.end;
-    if (demand.empty()) {
-      demands.pop_front();
-    }
-    if (!step.empty()) {
-      return step;
-    }
-  }
   if (!stocking || !stock_is_due()) {
     return {};
   }
@@ -116,7 +101,6 @@ void ArenaPopulator::Impl::Run() {
     lock.Lock();
     if (!status.ok()) {  // the system has no more; writers will learn of it in their own way
       RAYC_LOG(kDebug) << status;
-      demands.clear();
       stocking = false;
     }
   }
@@ -134,16 +118,6 @@ ArenaPopulator::~ArenaPopulator() {
   if (impl_->thread.joinable()) {
     impl_->thread.join();
   }
-}
-
-void ArenaPopulator::Demand(uint64_t offset, uint64_t bytes) {
-  if (bytes == 0 || !impl_->arena->Holds(offset, bytes)) {
-    return;
-  }
-  const uint64_t left_bytes = bytes > 2 * kWriterBytes ? kWriterBytes : 0;
-  const MutexLock lock(impl_->mutex);
-  impl_->demands.push_back({offset + left_bytes, offset + bytes});
-  impl_->Wake();
 }
 
 void ArenaPopulator::KeepAhead(uint64_t offset, uint64_t end) {
@@ -168,17 +142,6 @@ void ArenaPopulator::KeepAhead(uint64_t offset, uint64_t end) {
 void ArenaPopulator::OnGivenBack(uint64_t offset, uint64_t bytes) {
   const MutexLock lock(impl_->mutex);
   const Range gone{offset, offset + bytes};
-  std::deque<Range> kept;
-  for (const Range& demand : impl_->demands) {
-    const Range before{demand.begin, std::min(demand.end, gone.begin)};
-    const Range after{std::max(demand.begin, gone.end), demand.end};
-    for (const Range& part : {before, after}) {
-      if (!part.empty()) {
-        kept.push_back(part);
-      }
-    }
-  }
-  impl_->demands = std::move(kept);
   Range& made = impl_->made;
   if (gone.begin < made.end && gone.end > made.begin) {
     made.end = std::max(made.begin, gone.begin);

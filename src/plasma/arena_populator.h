@@ -1,9 +1,10 @@
 // Makes pages of the arena ahead of use, in a thread of its own at low priority: a page that is
 // first touched by a writer costs it more than the copy does.
 //
-// Two demands: a small stock at the place where memory will be used next (kept up after start and
-// after each grant, bounded by `ahead_bytes`), and the room of a large object as soon as it is
-// granted, ahead of the writer. What is made for nobody stays under 64 MB.
+// A stock is kept where memory will be used next, after start and after each grant, of
+// `ahead_bytes`: under 64 MB, as it is made for nobody yet. The rest of a large object is its
+// writer's to make (Arena::Prepare): a thread that makes it ahead of him gains nothing, both being
+// bound by the same locks of the kernel and the same memory.
 //
 // Any thread calls; the arena outlives the populator. Costs nothing while nothing is asked for.
 #pragma once
@@ -28,8 +29,6 @@ class ArenaPopulator {
   ArenaPopulator(const ArenaPopulator&) = delete;
   ArenaPopulator& operator=(const ArenaPopulator&) = delete;
 
-  // The pages of [offset, offset + bytes) will be written now; before anything else, in order.
-  void Demand(uint64_t offset, uint64_t bytes);
   // New memory will be taken from here on: keeps options.ahead_bytes of it made. The last call
   // counts. `end`: no further than this.
   void KeepAhead(uint64_t offset, uint64_t end);

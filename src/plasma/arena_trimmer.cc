@@ -17,12 +17,12 @@ int64_t NowMs() { return SteadyClock().NowMs(); }
 }  // namespace
 
 ArenaTrimmer::ArenaTrimmer(EventLoop& loop, const Arena& arena, const Allocator& allocator,
-                           Options options, std::function<void(uint64_t, uint64_t)> given_back)
+                           Options options, Hooks hooks)
     : loop_(loop),
       arena_(arena),
       allocator_(allocator),
       options_(options),
-      given_back_(std::move(given_back)) {}
+      hooks_(std::move(hooks)) {}
 
 ArenaTrimmer::~ArenaTrimmer() {
   if (timer_ != 0) {
@@ -53,6 +53,7 @@ void ArenaTrimmer::OnTimer() {
       Schedule(options_.quiet_ms - quiet_for_ms);
       return;
     }
+    hooks_.quiet();
     // Twice what is in use: a store that is half full keeps its warm pages.
     if (arena_.ResidentBytes() <= 2 * allocator_.used_bytes() + options_.kept_free_bytes) {
       return;
@@ -76,7 +77,7 @@ void ArenaTrimmer::GiveBackOneStep() {
     trimming_ = false;
     return;
   }
-  given_back_(begin, end - begin);
+  hooks_.given_back(begin, end - begin);
   cursor_ = end;
   Schedule(kStepDelayMs);
 }

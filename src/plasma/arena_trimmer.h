@@ -14,7 +14,7 @@
 namespace rayc::plasma {
 
 struct ArenaTrimmerOptions {
-  int64_t quiet_ms = 5000;               // since the last creation
+  int64_t quiet_ms = 5000;  // since the last creation
   // Resident but unused memory that is not worth the work; more than is made ahead of use.
   uint64_t kept_free_bytes = 64U << 20;
   uint64_t step_bytes = 16U << 20;
@@ -24,9 +24,14 @@ class ArenaTrimmer {
  public:
   using Options = ArenaTrimmerOptions;
 
-  // All outlive the trimmer. `given_back` hears of each range (offset, bytes).
+  struct Hooks {
+    std::function<void()> quiet;  // the store has been quiet: what is unused may be called back
+    std::function<void(uint64_t offset, uint64_t bytes)> given_back;
+  };
+
+  // All outlive the trimmer.
   ArenaTrimmer(EventLoop& loop, const Arena& arena, const Allocator& allocator, Options options,
-               std::function<void(uint64_t, uint64_t)> given_back);
+               Hooks hooks);
   ~ArenaTrimmer();
 
   void OnCreated();
@@ -41,7 +46,7 @@ class ArenaTrimmer {
   const Arena& arena_;
   const Allocator& allocator_;
   const Options options_;
-  const std::function<void(uint64_t, uint64_t)> given_back_;
+  const Hooks hooks_;
   EventLoop::TimerId timer_ = 0;  // 0: none is set
   int64_t last_created_ms_ = 0;
   bool trimming_ = false;

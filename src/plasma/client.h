@@ -1,11 +1,11 @@
 // A process' access to the object store of its node: makes objects and views those of others, in
 // place.
 //
-// Any thread. An ordinary Create, Seal, Get or Delete talks to no server: the object is allocated in
-// a region that the store has granted to this client, published in the shared index, and pinned in
-// this client's pin table. A round trip is needed for a new region, for a large object, and for one
-// that was spilled. What has to wait (a Get, a Create with wait_ms) keeps no other thread from its
-// calls. No call needs an event loop.
+// Any thread. An ordinary Create, Seal, Get or Delete talks to no server: the object is allocated
+// in a region that the store has granted to this client, published in the shared index, and pinned
+// in this client's pin table. A round trip is needed for a new region, for a large object, and for
+// one that was spilled. What has to wait (a Get, a Create with wait_ms) keeps no other thread from
+// its calls. No call needs an event loop.
 //
 // The buffers of a Get hold the object in its place: they may be let go in any thread, and may
 // outlive the client and the store. In a forked child the client's calls fail with kDisconnected,
@@ -64,11 +64,11 @@ struct ObjectInfo {
 
 struct ListResult {
   std::vector<ObjectInfo> objects;
-  uint64_t used_bytes = 0;      // of objects in the arena
-  uint64_t granted_bytes = 0;   // in regions of clients, not yet taken by an object
+  uint64_t used_bytes = 0;     // of objects in the arena
+  uint64_t granted_bytes = 0;  // in regions of clients, not yet taken by an object
   uint64_t capacity_bytes = 0;
-  uint64_t spilled_bytes = 0;   // of objects on disk
-  std::string problem;          // with List(true): what the store's invariants say; empty: all hold
+  uint64_t spilled_bytes = 0;  // of objects on disk
+  std::string problem;         // with List(true): what the store's invariants say; empty: all hold
 };
 
 // What a subscriber is told of an object: that it was sealed, or that it is gone.

@@ -1,7 +1,5 @@
 #include "plasma/client_region.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -30,6 +28,9 @@ Result<std::optional<Creation>> ClientRegion::Take(const ObjectId& id, uint64_t 
     offset = segment.TakeFromRegion(end_, bytes);
   }
   if (!offset) {
+    if (end_ != 0 && !segment.RegionPosition()) {
+      next_region_bytes_ = 0;  // it was called back: this client is not in need of much
+    }
     if (const Status status = Refill(bytes); !status.ok()) {
       return Err(status);
     }
@@ -45,7 +46,7 @@ Result<std::optional<Creation>> ClientRegion::Take(const ObjectId& id, uint64_t 
   entries_.pop_back();
   Creation creation;
   creation.ref = session_.index().Fill(entry, session_.number(), id, owner, *offset, data_bytes,
-                                       metadata, ::getpid(), evictable);
+                                       metadata, session_.pid(), evictable);
   creation.owner = owner;
   creation.offset = *offset;
   creation.data_bytes = data_bytes;
@@ -54,8 +55,7 @@ Result<std::optional<Creation>> ClientRegion::Take(const ObjectId& id, uint64_t 
 
 Status ClientRegion::Refill(uint64_t bytes_min) {
   const bool first = next_region_bytes_ == 0;
-  next_region_bytes_ =
-      first ? kRegionBytesMin : std::min(next_region_bytes_ * 2, kRegionBytesMax);
+  next_region_bytes_ = first ? kRegionBytesMin : std::min(next_region_bytes_ * 2, kRegionBytesMax);
   next_entries_ = first ? kEntriesMin : std::min(next_entries_ * 2, kEntriesMax);
   end_ = 0;
   flatbuffers::FlatBufferBuilder builder(64);

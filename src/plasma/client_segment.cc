@@ -45,8 +45,7 @@ Result<std::shared_ptr<ClientSegment>> ClientSegment::Map(UniqueFd fd) {
   if (!memory) {
     return Err(memory.error());
   }
-  return std::shared_ptr<ClientSegment>(
-      new ClientSegment(UniqueFd(), memory->base, memory->bytes));
+  return std::shared_ptr<ClientSegment>(new ClientSegment(UniqueFd(), memory->base, memory->bytes));
 }
 
 void ClientSegment::SetPin(uint32_t place, EntryRef ref) const {
@@ -75,10 +74,9 @@ bool ClientSegment::PushNote(NotedObject noted) const {
     notes_lost_->store(1, std::memory_order_seq_cst);
     return false;
   }
-  notes_[tail % kNotes].store(
-      noted.ref.entry | (static_cast<uint64_t>(noted.note) << 24) |
-          (static_cast<uint64_t>(noted.ref.generation) << 32),
-      std::memory_order_release);
+  notes_[tail % kNotes].store(noted.ref.entry | (static_cast<uint64_t>(noted.note) << 24) |
+                                  (static_cast<uint64_t>(noted.ref.generation) << 32),
+                              std::memory_order_release);
   StepPoint("note written");
   notes_tail_->store(tail + 1, std::memory_order_seq_cst);
   StepPoint("note published");

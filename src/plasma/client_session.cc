@@ -5,12 +5,13 @@
 
 #include <utility>
 
+#include "common/fork_count.h"
 #include "plasma/step_point.h"
 
 namespace rayc::plasma {
 
 ClientSession::ClientSession(std::string socket_path, pid_t pid)
-    : socket_path_(std::move(socket_path)), pid_(pid) {}
+    : socket_path_(std::move(socket_path)), pid_(pid), fork_count_(ForkCount()) {}
 
 Result<std::shared_ptr<ClientSession>> ClientSession::Connect(const std::string& socket_path) {
   std::shared_ptr<ClientSession> session(new ClientSession(socket_path, ::getpid()));
@@ -42,7 +43,7 @@ Result<std::shared_ptr<ClientSession>> ClientSession::Connect(const std::string&
   return session;
 }
 
-bool ClientSession::Forked() const { return ::getpid() != pid_; }
+bool ClientSession::Forked() const { return ForkCount() != fork_count_; }
 
 Status ClientSession::CheckUsable() const {
   if (Forked()) {
@@ -90,8 +91,7 @@ Result<OwnedReply> ClientSession::Call(Method method,
 Result<uint32_t> ClientSession::SetPin(EntryRef ref) {
   const auto place = pins_->Set(ref);
   if (!place) {
-    return Err(Status::OutOfMemory("this process views " +
-                                   std::to_string(ClientSegment::kPinsMax) +
+    return Err(Status::OutOfMemory("this process views " + std::to_string(ClientSegment::kPinsMax) +
                                    " objects of the store, and that is the limit"));
   }
   return *place;

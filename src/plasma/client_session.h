@@ -60,6 +60,7 @@ class ClientSession {
   const SharedIndex& index() const { return *index_; }
   const ClientSegment& segment() const { return *segment_; }
   uint32_t number() const { return number_; }
+  pid_t pid() const { return pid_; }
   uint64_t capacity_bytes() const { return capacity_bytes_; }
   const std::string& socket_path() const { return socket_path_; }
 
@@ -69,7 +70,9 @@ class ClientSession {
   Status StoreGone() const;
 
   const std::string socket_path_;
-  const pid_t pid_;  // of the process that connected
+  // Of the process that connected.
+  const pid_t pid_;
+  const uint32_t fork_count_;
   // Constant after Connect.
   std::shared_ptr<const Arena> arena_;
   std::shared_ptr<SharedIndex> index_;

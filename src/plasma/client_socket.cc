@@ -21,7 +21,8 @@ OwnedReply::OwnedReply(const Frame& frame)
   std::memcpy(words_.data(), frame.payload, frame.header.payload_bytes);
 }
 
-Result<ClientSocket::Hello> ClientSocket::Connect(const std::string& socket_path, uint32_t companion_of) {
+Result<ClientSocket::Hello> ClientSocket::Connect(const std::string& socket_path,
+                                                  uint32_t companion_of) {
   auto fd = ConnectUnix(socket_path);
   if (!fd) {
     return Err(fd.error());

@@ -1,5 +1,5 @@
-// How a client asks the store for what takes time: each waiting thread has a companion connection to
-// itself, so that it keeps nobody from the first one, and a signal ends its wait by ending that
+// How a client asks the store for what takes time: each waiting thread has a companion connection
+// to itself, so that it keeps nobody from the first one, and a signal ends its wait by ending that
 // connection. Connections are opened when needed and a few are kept. Any thread.
 #pragma once
 

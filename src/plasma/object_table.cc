@@ -11,7 +11,7 @@ namespace {
 
 // Below this a run is too small to be worth a region, unless the object fits it alone.
 constexpr uint64_t kRegionBytesMin = 64U << 10;
-constexpr uint64_t kRegionsPerStore = 64;  // no client's region is larger than this part of it
+constexpr uint64_t kRegionsPerStore = 256;  // no client's region is larger than this part of it
 constexpr uint32_t kEntriesPerGrantMax = 4096;
 
 uint64_t ExtentOf(const ObjectRecord& record) {
@@ -213,11 +213,8 @@ void ObjectTable::CancelCreation(ClientNumber client, EntryRef ref) {
 }
 
 std::optional<uint64_t> ObjectTable::Allocate(uint64_t bytes) {
+  FollowNotes();  // the best place may be one that was just given up, and warm
   auto offset = allocator_.Allocate(bytes);
-  if (!offset) {
-    FollowNotes();
-    offset = allocator_.Allocate(bytes);
-  }
   if (!offset) {
     RecallRegions();
     offset = allocator_.Allocate(bytes);

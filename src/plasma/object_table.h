@@ -78,6 +78,8 @@ class ObjectTable {
   // Room for an object that comes back from disk. Looks everywhere: dead objects, unused regions.
   std::optional<uint64_t> Allocate(uint64_t bytes);
   void GiveBack(uint64_t offset, uint64_t bytes) { FreeExtent(offset, bytes); }
+  // What clients have not used of their regions is free; they ask again when they need room.
+  void RecallRegions();
 
   // ---- following the clients
   // Frees what is dead and not pinned.
@@ -155,7 +157,6 @@ class ObjectTable {
   std::optional<uint64_t> AllocateNow(uint64_t bytes);
   void CloseRegion(ClientNumber number, Client& client);
   void SettleRegion(ClientNumber number, Client& client);
-  void RecallRegions();
   void FreeGaps(ClientNumber number, const Client& client);
   // What is unsettled of the client's region from `begin` on.
   std::vector<Extent> UnsettledFrom(uint64_t begin, ClientNumber number,

@@ -83,8 +83,8 @@ class RoomMaker {
   EventLoop::TimerId timer_ = 0;
   bool serving_ = false;
   size_t spills_under_way_ = 0;
-  Status spill_failure_ = Status::Ok();  // of the last spill, if it failed
-  int64_t spill_retry_ms_ = 0;           // not before
+  Status spill_failure_ = Status::Ok();                // of the last spill, if it failed
+  int64_t spill_retry_ms_ = 0;                         // not before
   std::unordered_map<uint64_t, Restoring> restoring_;  // by EntryRef::Pack
 };
 

@@ -11,8 +11,8 @@
 //   creating -> sealed, dead   its maker, or the store after the maker's death
 //   creating -> doomed         anybody (delete); its maker then makes it dead instead of sealed
 //   sealed -> dead             anybody (delete)
-//   sealed <-> spilling -> spilled -> restoring -> sealed, any of them -> dead: the store; dead by anybody
-//   dead -> free               the store, when nobody pins it
+//   sealed <-> spilling -> spilled -> restoring -> sealed, any of them -> dead: the store; dead by
+//   anybody dead -> free               the store, when nobody pins it
 //
 // Only the store unlinks from a chain, and only it gives entries and arena memory out again. A
 // bucket's word is (version, head): inserting changes the head by compare-and-swap, unlinking also
@@ -198,9 +198,9 @@ class SharedIndex {
   bool OwnerIsDead(const WorkerId& owner) const;
   void NoteDeadOwner(const WorkerId& owner) const;
 
-  // Those who wait for an object that is not there sleep on the doorbell of its id: arm it, look for
-  // the object, then wait with the value that Arm gave. kOk when it has rung since, or spuriously;
-  // kTimedOut; kInterrupted when a signal arrives.
+  // Those who wait for an object that is not there sleep on the doorbell of its id: arm it, look
+  // for the object, then wait with the value that Arm gave. kOk when it has rung since, or
+  // spuriously; kTimedOut; kInterrupted when a signal arrives.
   uint32_t ArmDoorbell(const ObjectId& id) const;
   Status WaitForDoorbell(const ObjectId& id, uint32_t armed, int64_t timeout_ms) const;
   // After an object was sealed. A system call only if somebody waits.

@@ -97,8 +97,10 @@ Status Store::StartMemory() {
   populator_ = std::make_unique<ArenaPopulator>(arena_, options_.populate);
   trimmer_ = std::make_unique<ArenaTrimmer>(
       loop_, *arena_, table_->allocator(), options_.trim,
-      [this](uint64_t offset, uint64_t size) { populator_->OnGivenBack(offset, size); });
-  OnGranted(0, 0);
+      ArenaTrimmer::Hooks{
+          [this] { table_->RecallRegions(); },
+          [this](uint64_t offset, uint64_t size) { populator_->OnGivenBack(offset, size); }});
+  OnGranted();
   return Status::Ok();
 }
 
@@ -229,13 +231,10 @@ void Store::OnMaybeFreed() {
   }
 }
 
-// [offset, offset + bytes) will be written now; what follows is taken from the largest free run.
-void Store::OnGranted(uint64_t offset, uint64_t bytes) {
+// What will be taken next comes from the largest free run.
+void Store::OnGranted() {
   used_bytes_seen_ = table_->allocator().used_bytes();
-  if (bytes > 0) {
-    trimmer_->OnCreated();
-    populator_->Demand(offset, bytes);
-  }
+  trimmer_->OnCreated();
   if (const auto run = table_->allocator().LargestFreeRun()) {
     populator_->KeepAhead(run->offset, run->offset + run->bytes);
   }
@@ -358,7 +357,7 @@ const char* Store::OnGrant(Peer& peer, const Frame& frame) {
   const auto grant = table_->GrantRegion(
       peer.client, room ? request->bytes_min() : table_->allocator().capacity_bytes() + 1,
       request->bytes_wanted(), request->entries());
-  OnGranted(grant.offset, grant.bytes);
+  OnGranted();
   flatbuffers::FlatBufferBuilder builder(256);
   const auto entries = builder.CreateVector(grant.entries);
   builder.Finish(fb::CreatePlasmaGrantReply(builder, grant.offset, grant.bytes, entries));
@@ -405,7 +404,7 @@ const char* Store::OnCreate(Peer& peer, const Frame& frame) {
       }
       ReplyStatus(*asker.connection, Method::kPlasmaCreate, request_id, made.error());
     } else {
-      OnGranted(made->offset, SharedIndex::ExtentBytes(bytes, metadata.size()));
+      OnGranted();
       if (asker.companion) {
         asker.given = made->ref;
       }

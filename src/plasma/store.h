@@ -35,7 +35,7 @@ struct StoreOptions {
   std::string socket_path = {};
   uint64_t capacity_bytes = 0;  // rounded up to whole pages
   SpillerOptions spill = {};    // no folders: nothing is spilled
-  bool evict_lru = false;       // a full store drops what belongs to nobody, least recently used first
+  bool evict_lru = false;  // a full store drops what belongs to nobody, least recently used first
   ArenaTrimmerOptions trim = {};
   ArenaPopulatorOptions populate = {};
 };
@@ -109,7 +109,7 @@ class Store {
   void OnWoken();
   void FollowNotes();
   void OnMaybeFreed();
-  void OnGranted(uint64_t offset, uint64_t bytes);
+  void OnGranted();
 
   EventLoop& loop_;
   const StoreOptions options_;

@@ -5,7 +5,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <fstream>
+#include <limits>
 #include <string>
 
 #include "common/event_loop.h"
@@ -45,9 +49,41 @@ int Usage(const std::string& problem) {
   return kExitUsage;
 }
 
-uint64_t PhysicalBytes() {
-  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+// The number in the file; the largest there is if there is none ("max", or no such file).
+uint64_t ReadLimit(const std::string& path) {
+  std::ifstream file(path);
+  uint64_t limit = 0;
+  return file >> limit ? limit : std::numeric_limits<uint64_t>::max();
+}
+
+// What the machine has, or less if a cgroup (of either version) allows this process less.
+uint64_t UsableBytes() {
+  uint64_t usable = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                    static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {  // number:controllers:path
+    const size_t controllers = line.find(':') + 1;
+    const size_t path_begin = line.find(':', controllers) + 1;
+    if (controllers == 0 || path_begin == 0) {
+      continue;
+    }
+    const std::string name = line.substr(controllers, path_begin - 1 - controllers);
+    if (!name.empty() && name != "memory") {
+      continue;
+    }
+    const std::string root = name.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    const std::string file = name.empty() ? "/memory.max" : "/memory.limit_in_bytes";
+    // The limits of the groups above hold as well.
+    for (std::string path = line.substr(path_begin);;) {
+      usable = std::min(usable, ReadLimit(root + path + file));
+      if (path.empty()) {
+        break;
+      }
+      const size_t last = path.rfind('/');
+      path.resize(last == std::string::npos ? 0 : last);
+    }
+  }
+  return usable;
 }
 
 // Empty, or what is wrong with the arguments. `done`: there is nothing more to do.
@@ -143,10 +179,11 @@ int main(int argc, char** argv) {
     return 0;
   }
   // The memory is taken page by page as objects are written: too late to refuse it then.
-  if (options.capacity_bytes > PhysicalBytes()) {
-    std::fprintf(stderr, "plasma_store: no memory for a store of %s: this machine has %s\n",
+  const uint64_t usable = UsableBytes();
+  if (options.capacity_bytes > usable) {
+    std::fprintf(stderr, "plasma_store: no memory for a store of %s: this process may use %s\n",
                  rayc::plasma::FormatBytes(options.capacity_bytes).c_str(),
-                 rayc::plasma::FormatBytes(PhysicalBytes()).c_str());
+                 rayc::plasma::FormatBytes(usable).c_str());
     return kExitFailure;
   }
   return Serve(options);

@@ -734,6 +734,35 @@ def test_notification_socket(store, client):
     assert stream.fileno() == -1
 
 
+def test_subscribers_that_are_dropped_leave_nothing(store, client):
+    for _ in range(3):
+        dropped = plasma.connect(store)
+        dropped.subscribe()
+        dropped.get_notification_socket()
+        del dropped
+        gc.collect()
+    client.put_raw_buffer(b"x")
+    assert eventually(
+        lambda: "rayc.plasma.notifications" not in [each.name for each in threading.enumerate()]
+    )
+
+
+def test_a_program_that_ends_without_disconnect(store):
+    code = (
+        "import sys, threading; from rayc import plasma; c = plasma.connect(sys.argv[1])\n"
+        "c.subscribe(); c.get_notification_socket()\n"
+        "wait = lambda: c.get(plasma.ObjectID.from_random())\n"
+        "threading.Thread(target=wait, daemon=True).start()\n"
+        "view = c.get_buffers([c.put(bytes(100))])\n"
+        "made = c.create(plasma.ObjectID.from_random(), 9)"
+    )
+    for _ in range(5):
+        done = subprocess.run(
+            [sys.executable, "-c", code, store], capture_output=True, text=True, timeout=10
+        )
+        assert done.returncode == 0 and done.stderr == ""
+
+
 # ---- what pyarrow.plasma had ----
 
 

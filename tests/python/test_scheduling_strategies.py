@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import wait_until
 
 import rayc
 from rayc.exceptions import ActorUnschedulableError, TaskUnschedulableError
@@ -77,20 +79,26 @@ def test_affinity_to_a_node_that_is_not_there(rayc_session: Any) -> None:
     assert rayc.get(actor.where.remote(), timeout=10) == here()
 
 
-def test_affinity_waits_for_a_busy_node_unless_told_otherwise() -> None:
+def test_affinity_waits_for_a_busy_node_unless_told_otherwise(tmp_path: Path) -> None:
     rayc.init(num_cpus=1)
+    begun, may_end = tmp_path / "begun", tmp_path / "may_end"
 
     @rayc.remote
-    def sleep() -> None:
-        time.sleep(0.5)
+    def busy() -> None:
+        begun.touch()
+        while not may_end.exists():
+            time.sleep(0.01)
 
-    running = sleep.remote()
-    time.sleep(0.2)
+    running = busy.remote()
+    assert wait_until(begun.exists, 20)
     fails = NodeAffinitySchedulingStrategy(here(), soft=False, _fail_on_unavailable=True)
     with pytest.raises(TaskUnschedulableError, match="CPU"):
         rayc.get(where.options(scheduling_strategy=fails).remote(), timeout=10)
     waits = NodeAffinitySchedulingStrategy(here(), soft=False)
-    assert rayc.get(where.options(scheduling_strategy=waits).remote(), timeout=10) == here()
+    waiting = where.options(scheduling_strategy=waits).remote()
+    assert rayc.wait([waiting], timeout=0.1) == ([], [waiting])
+    may_end.touch()
+    assert rayc.get(waiting, timeout=20) == here()
     rayc.get(running)
 
 

@@ -71,17 +71,24 @@ class Notifications:
             return self._reader
 
     def close(self) -> None:
+        self._end_streams()
+        if self._thread is not None:
+            self._thread.join()
+
+    def __del__(self) -> None:
+        self._end_streams()  # without waiting: at the interpreter's end the thread does not run
+
+    def _end_streams(self) -> None:
         self._subscription.close()
-        if self._reader is not None and self._writer is not None and self._stop is not None:
-            for end in (self._writer, self._reader):
+        for end in (self._writer, self._reader):
+            if end is not None:
                 try:
                     end.shutdown(socket.SHUT_RDWR)  # ends a send or a recv of another thread
                 except OSError:
                     pass
-            self._stop.close()
-            if self._thread is not None:
-                self._thread.join()
-            self._reader.close()
+        for end in (self._stop, self._reader):
+            if end is not None:
+                end.close()
 
     def _receive(self, size: int) -> bytes:
         assert self._reader is not None

@@ -96,21 +96,6 @@ TEST(ArenaPopulatorTest, DoesNothingUnasked) {
   EXPECT_EQ(arena->ResidentBytes(), 0U);
 }
 
-TEST(ArenaPopulatorTest, ADemandIsMadeAtOnce) {
-  const auto arena = MakeArena(64 * kMib);
-  ArenaPopulator populator(arena, {.start_delay_ms = 3'600'000});
-  populator.Demand(8 * kMib, 16 * kMib);
-  EXPECT_TRUE(Settles(*arena, 16 * kMib));
-  populator.Demand(64 * kMib, 1);  // not in it
-}
-
-TEST(ArenaPopulatorTest, TheBeginningOfALargeOneIsTheWriters) {
-  const auto arena = MakeArena(128 * kMib);
-  ArenaPopulator populator(arena, {});
-  populator.Demand(0, 128 * kMib);
-  EXPECT_TRUE(Settles(*arena, 96 * kMib));
-}
-
 TEST(ArenaPopulatorTest, AStockIsKeptWhereMemoryWillBeUsedNext) {
   const auto arena = MakeArena(64 * kMib);
   ArenaPopulator populator(arena, {.ahead_bytes = 16 * kMib, .start_delay_ms = 0});
@@ -149,8 +134,8 @@ TEST(ArenaPopulatorTest, WhatWasGivenBackIsNotMade) {
 
 TEST(ArenaPopulatorTest, EndsInTheMiddle) {
   const auto arena = MakeArena(1024 * kMib);
-  ArenaPopulator populator(arena, {});
-  populator.Demand(0, 1024 * kMib);
+  ArenaPopulator populator(arena, {.ahead_bytes = 1024 * kMib, .start_delay_ms = 0});
+  populator.KeepAhead(0, 1024 * kMib);
 }
 
 }  // namespace
