@@ -17,7 +17,7 @@ namespace {
 
 // How long a waiting Get may fail to notice that the store has gone, or Disconnect.
 constexpr int64_t kWaitSliceMs = 500;
-// How long a restored object may wait for room in a store that is full of pinned ones.
+// How long a restored object may wait for room in a store that is full of pinned ones, at most.
 constexpr int64_t kRestoreWaitMs = 10'000;
 
 Status Malformed() { return Status::Internal("malformed reply from the plasma store"); }
@@ -367,7 +367,8 @@ std::string Client::Metadata(const ObjectRecord& record) const {
   return metadata;
 }
 
-Status Client::Fetch(std::span<const ObjectId> ids, std::span<std::optional<ObjectValue>> values) {
+Status Client::Fetch(std::span<const ObjectId> ids, std::span<std::optional<ObjectValue>> values,
+                     int64_t restore_wait_ms) {
   std::vector<ObjectId> spilled;
   std::optional<ClientWaits::Held> held;  // what was restored, until it is pinned here
   while (true) {
@@ -389,7 +390,7 @@ Status Client::Fetch(std::span<const ObjectId> ids, std::span<std::optional<Obje
       return Status::Ok();
     }
     flatbuffers::FlatBufferBuilder builder(256);
-    builder.Finish(fb::CreatePlasmaRestore(builder, BuildIds(builder, spilled), kRestoreWaitMs));
+    builder.Finish(fb::CreatePlasmaRestore(builder, BuildIds(builder, spilled), restore_wait_ms));
     auto restored = waits_->Call(Method::kPlasmaRestore, builder);
     StepPoint("restored, not pinned");
     if (!restored) {
@@ -401,11 +402,13 @@ Status Client::Fetch(std::span<const ObjectId> ids, std::span<std::optional<Obje
 
 Result<std::vector<std::optional<ObjectValue>>> Client::Get(std::span<const ObjectId> ids,
                                                             int64_t timeout_ms) {
+  const int64_t restore_wait_ms =
+      timeout_ms > 0 ? std::min(timeout_ms, kRestoreWaitMs) : kRestoreWaitMs;
   std::vector<std::optional<ObjectValue>> values(ids.size());
   if (const Status usable = session_->CheckAlive(); !usable.ok()) {
     return Err(usable);
   }
-  if (const Status status = Fetch(ids, values); !status.ok()) {
+  if (const Status status = Fetch(ids, values, restore_wait_ms); !status.ok()) {
     return Err(status);
   }
   const SteadyClock clock;
@@ -423,7 +426,8 @@ Result<std::vector<std::optional<ObjectValue>>> Client::Get(std::span<const Obje
                                 ? kWaitSliceMs
                                 : std::max<int64_t>(timeout_ms - (clock.NowMs() - start_ms), 0);
     const uint32_t armed = session_->index().ArmDoorbell(ids[next]);
-    if (const Status status = Fetch(ids.subspan(next, 1), std::span(values).subspan(next, 1));
+    if (const Status status =
+            Fetch(ids.subspan(next, 1), std::span(values).subspan(next, 1), restore_wait_ms);
         !status.ok()) {
       return Err(status);
     }
@@ -444,7 +448,7 @@ Result<std::vector<std::optional<ObjectValue>>> Client::Get(std::span<const Obje
   }
   // Those behind the one that did not come may have.
   if (next < ids.size() && timeout_ms != 0) {
-    if (const Status status = Fetch(ids, values); !status.ok()) {
+    if (const Status status = Fetch(ids, values, restore_wait_ms); !status.ok()) {
       return Err(status);
     }
   }

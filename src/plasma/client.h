@@ -160,7 +160,8 @@ class Client {
   Result<Found> TryGet(const ObjectId& id, std::optional<ObjectValue>* value);
   std::string Metadata(const ObjectRecord& record) const;
   // What is there now, and what has to be restored; the rest stays null.
-  Status Fetch(std::span<const ObjectId> ids, std::span<std::optional<ObjectValue>> values);
+  Status Fetch(std::span<const ObjectId> ids, std::span<std::optional<ObjectValue>> values,
+               int64_t restore_wait_ms);
 
   const std::shared_ptr<ClientSession> session_;
   const std::unique_ptr<ClientWaits> waits_;

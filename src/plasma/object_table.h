@@ -136,7 +136,7 @@ class ObjectTable {
   struct Client {
     pid_t pid = 0;
     std::shared_ptr<ClientSegment> segment;
-    // The last region that it was granted; bytes 0: none.
+    // The last region that it was granted; empty: none.
     uint64_t region = 0;
     uint64_t region_end = 0;
     bool region_open = false;
@@ -154,7 +154,6 @@ class ObjectTable {
     return index_->Read(entry, allocator_.capacity_bytes());
   }
   std::optional<uint32_t> TakeEntry(ClientNumber client);
-  std::optional<uint64_t> AllocateNow(uint64_t bytes);
   void CloseRegion(ClientNumber number, Client& client);
   void SettleRegion(ClientNumber number, Client& client);
   void FreeGaps(ClientNumber number, const Client& client);
@@ -177,7 +176,7 @@ class ObjectTable {
   std::vector<EntryRecord> entries_;  // as many as were ever granted
   std::vector<uint32_t> free_entries_;
   std::unordered_map<ClientNumber, Client> clients_;
-  std::map<uint64_t, Part> unsettled_;  // by begin; they touch neither each other nor what is free
+  std::map<uint64_t, Part> unsettled_;  // by begin; disjoint, and nothing of it is free
   std::unordered_set<uint32_t> limbo_;
   std::vector<uint8_t> marks_;  // of OnDead: all 0 between calls
   uint64_t spilled_bytes_ = 0;
