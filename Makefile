@@ -79,13 +79,16 @@ tsan: setup  ## C++ tests under ThreadSanitizer
 bench: setup $(VENV)/.rayc  ## rates, start-up and memory, on this machine; ARGS="--quick --rows REGEX"
 	$(PY) benchmarks/ping_pong.py
 	$(PY) benchmarks/microbenchmark.py $(ARGS)
+	$(PY) benchmarks/plasma.py $(ARGS)
 
 # Ray comes from its wheel, into an environment of its own: nothing here depends on it.
 RAY_VENV := build/ray-venv
 bench-ray: setup $(VENV)/.rayc $(RAY_VENV)/.ray  ## the same on Ray too, into README.md and docs/benchmarks.md
 	$(PY) benchmarks/microbenchmark.py --engine both --ray-python $(RAY_VENV)/bin/python \
 	  --json build/bench-ray.json $(ARGS)
-	$(PY) benchmarks/report.py build/bench-ray.json
+	$(PY) benchmarks/plasma.py --engine both --ray-python $(RAY_VENV)/bin/python \
+	  --json build/bench-ray-plasma.json $(ARGS)
+	$(PY) benchmarks/report.py build/bench-ray.json build/bench-ray-plasma.json
 
 ## Check
 .PHONY: lint tidy format

@@ -5,6 +5,8 @@ import concurrent.futures
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import Any, Generic, TypeVar, final
 
+from rayc._private.node_memory import NodeMemory
+
 T = TypeVar("T")
 _ID = TypeVar("_ID", bound="BaseID")
 
@@ -367,6 +369,14 @@ def install_hooks(
     # (resources, instances): before a task or actor that holds others than the last one.
     apply_resources: Callable[[dict[str, float], dict[str, list[int]]], None] | None = None,
 ) -> None: ...
+def node_memory(
+    raylet_socket: str,  # "" = a store without a cluster
+    plasma_socket: str,
+    *,
+    check: bool = False,  # also run the store's invariants: "problem"
+    timeout_ms: int = 2000,  # for the raylet, then for all other processes at once
+) -> NodeMemory:
+    """Ask all processes of a node, and its store, for their objects. Needs no CoreWorker."""
 
 # For tests and tools: a value as it would be stored, (tag, bytes), and back.
 def serialize_to_bytes(value: Any) -> tuple[bytes, bytes]: ...

@@ -175,6 +175,11 @@ void CoreWorker::RegisterHandlers() {
   server_.HandleTable<fb::RemoveBorrowers>(
       Method::kRemoveBorrowers, [this](const ChannelPtr&, const fb::RemoveBorrowers& request,
                                        Responder) { HandleRemoveBorrowers(request); });
+  server_.HandleTable<fb::GetReferences>(
+      Method::kGetReferences,
+      [this](const ChannelPtr&, const fb::GetReferences& request, Responder responder) {
+        HandleGetReferences(request, std::move(responder));
+      });
   server_.HandleTable<fb::CancelTask>(
       Method::kCancelTask,
       [this](const ChannelPtr&, const fb::CancelTask& request, Responder responder) {

@@ -117,6 +117,9 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   Address OwnerOf(const ObjectId& id);
   // One that is being pickled outside of any value of ours: held until this process ends.
   void HoldForever(const ObjectId& id);
+  // Where the program made the object, for people (memory_report.cc).
+  void SetCallSite(const ObjectId& id, std::string call_site);
+  std::string CallSiteOf(const ObjectId& id);
 
   // ---- tasks and actors ----
   // The returns hold one local reference each. Arguments by reference need their object_id only.
@@ -274,6 +277,9 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   void HandleRemoveBorrowers(const fb::RemoveBorrowers& request);
   void BlockCurrentTask();
   void UnblockCurrentTask();
+
+  // ---- for people (memory_report.cc) ----
+  void HandleGetReferences(const fb::GetReferences& request, rpc::Responder responder);
 
   // ---- tasks (tasks.cc) ----
   std::shared_ptr<TaskSpec> MakeSpec(const TaskOptions& options, TaskType type, const TaskId& id,

@@ -28,6 +28,7 @@ struct CoreWorkerOptions {
   uint64_t fork_token = 0;    // kWorker: from the fork request
   WorkerId worker_id;         // kWorker: from the fork request; a driver makes its own
   LogLevel log_level = LogLevel::kWarning;
+  bool records_call_sites = false;  // the language calls SetCallSite
   LanguageBridge bridge;
 };
 

@@ -1,5 +1,6 @@
 #include "core_worker/reference_table.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/logging.h"
@@ -202,6 +203,9 @@ void ReferenceTable::ReleaseIfUnused(const ObjectId& id, Releases* releases) {
         pending.push_back(inner);
       }
     }
+    if (!call_sites_.empty()) {
+      call_sites_.erase(current);
+    }
     const std::shared_ptr<const Address> owner = std::move(reference.owner);
     references_.erase(references_.find(current));
     if (owner != nullptr && owner.use_count() == 2) {  // here and in owners_
@@ -222,6 +226,37 @@ std::string ReferenceTable::DebugString(const ObjectId& id) const {
          " contained=" + std::to_string(reference.contained) +
          " borrowers=" + std::to_string(reference.borrowers ? reference.borrowers->size() : 0) +
          " granted=" + std::to_string(reference.granted);
+}
+
+void ReferenceTable::SetCallSite(const ObjectId& id, std::string call_site) {
+  if (Has(id)) {
+    call_sites_[id] = std::move(call_site);
+  }
+}
+
+std::string ReferenceTable::CallSiteOf(const ObjectId& id) const {
+  const auto it = call_sites_.find(id);
+  return it == call_sites_.end() ? std::string() : it->second;
+}
+
+std::vector<ReferenceTable::View> ReferenceTable::Look(size_t count_max) const {
+  std::vector<View> views;
+  views.reserve(std::min(count_max, references_.size()));
+  for (const auto& [id, reference] : references_) {
+    if (views.size() == count_max) {
+      break;
+    }
+    View& view = views.emplace_back();
+    view.id = id;
+    view.owner = reference.owned ? self_.worker_id : reference.owner->worker_id;
+    view.local = reference.local;
+    view.submitted = reference.submitted;
+    view.contained = reference.contained;
+    view.borrowers =
+        reference.borrowers == nullptr ? 0 : static_cast<uint32_t>(reference.borrowers->size());
+    view.call_site = CallSiteOf(id);
+  }
+  return views;
 }
 
 }  // namespace rayc::core_worker

@@ -83,6 +83,22 @@ class ReferenceTable {
   size_t size() const { return references_.size(); }
   std::string DebugString(const ObjectId& id) const;
 
+  // ---- for people ----
+  // Where the program made the object; kept as long as the reference is held.
+  void SetCallSite(const ObjectId& id, std::string call_site);
+  std::string CallSiteOf(const ObjectId& id) const;  // "" if that is not known
+  struct View {
+    ObjectId id;
+    WorkerId owner;
+    uint32_t local = 0;
+    uint32_t submitted = 0;
+    uint32_t contained = 0;
+    uint32_t borrowers = 0;  // processes
+    std::string call_site;
+  };
+  // Those of `count_max` references, in no order.
+  std::vector<View> Look(size_t count_max) const;
+
  private:
   struct Reference {
     uint32_t local = 0;
@@ -108,6 +124,7 @@ class ReferenceTable {
   std::unordered_set<ObjectId> unregistered_;
   std::unordered_map<WorkerId, std::unordered_set<ObjectId>>
       borrowed_by_;  // owned objects, by borrower
+  std::unordered_map<ObjectId, std::string> call_sites_;
 };
 
 }  // namespace rayc::core_worker

@@ -27,6 +27,7 @@ enum class Method : uint16_t {
   kPrepareBundles = 111,
   kCommitBundles = 112,  // one way
   kReturnBundles = 113,  // one way
+  kListClients = 114,
 
   // to the GCS
   kKvPut = 200,
@@ -64,6 +65,7 @@ enum class Method : uint16_t {
   kReclaimLeases = 307,  // one way, from the raylet
   kLogBatch = 308,       // one way, from the raylet to a driver
   kActorUpdate = 309,    // one way, from the GCS to subscribers: ActorInfo
+  kGetReferences = 310,  // from tools
 
   // to a plasma store; 402 to 407 are those of protocol 1
   kPlasmaConnect = 400,

@@ -57,4 +57,14 @@ std::vector<ClientPtr> ClientTable::Drivers() const {
   return drivers;
 }
 
+std::vector<ClientPtr> ClientTable::Registered() const {
+  std::vector<ClientPtr> registered;
+  for (const auto& [id, client] : clients_) {
+    if (client->kind != ClientKind::kOther) {
+      registered.push_back(client);
+    }
+  }
+  return registered;
+}
+
 }  // namespace rayc::raylet

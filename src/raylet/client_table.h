@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -25,7 +26,8 @@ struct Client {
   rpc::ChannelPtr channel;  // a circle through its context, which the channel's end breaks
   WorkerId worker_id;       // of workers and drivers
   JobId job_id;             // drivers
-  pid_t pid = 0;            // drivers
+  pid_t pid = 0;            // of workers and drivers
+  std::string socket;       // where it listens for its peers
   bool owns_cluster = false;
   ProcessWatch::WatchId watch = 0;  // drivers
 };
@@ -44,6 +46,7 @@ class ClientTable {
   ClientPtr FindWorker(const WorkerId& worker) const;
   ClientPtr FindDriver(const JobId& job) const;
   std::vector<ClientPtr> Drivers() const;
+  std::vector<ClientPtr> Registered() const;  // drivers and workers
 
  private:
   std::unordered_map<ClientId, ClientPtr> clients_;

@@ -58,6 +58,7 @@ class Node final : private LeaseActions, private WorkerPoolHost, private ZygoteC
   // ---- connections ----
   void Connected(const rpc::ChannelPtr& channel);
   void Disconnected(const rpc::ChannelPtr& channel);
+  const ClientTable& clients() const { return clients_; }
   Status RegisterWorker(const ClientPtr& client, uint64_t fork_token, pid_t pid,
                         const std::string& socket, const WorkerId& worker);
   Status RegisterDriver(const ClientPtr& client, const WorkerId& worker, const JobId& job,

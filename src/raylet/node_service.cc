@@ -85,6 +85,9 @@ void NodeService::RegisterWith(rpc::Server& server) {
       [this](const ChannelPtr& channel, const fb::ShutdownNode& /*none*/, Responder responder) {
         ShutdownNode(channel, std::move(responder));
       });
+  server.HandleTable<fb::ListClients>(
+      Method::kListClients, [this](const ChannelPtr& /*channel*/, const fb::ListClients& /*none*/,
+                                   Responder responder) { ListClients(std::move(responder)); });
 }
 
 void NodeService::RegisterClient(const rpc::ChannelPtr& channel, const fb::RegisterClient& request,
@@ -108,6 +111,7 @@ void NodeService::RegisterClient(const rpc::ChannelPtr& channel, const fb::Regis
     channel->Close(status);
     return;
   }
+  client->socket = rpc::FromString(request.socket());
   fb::RegisterClientReplyT reply;
   reply.node_id = rpc::IdBytes(node_.node_id());
   responder.Reply(reply);
@@ -226,6 +230,19 @@ void NodeService::ShutdownNode(const rpc::ChannelPtr& channel, rpc::Responder re
     return;
   }
   on_shutdown_(std::move(responder));
+}
+
+void NodeService::ListClients(rpc::Responder responder) const {
+  fb::ListClientsReplyT reply;
+  for (const ClientPtr& client : node_.clients().Registered()) {
+    auto info = std::make_unique<fb::ClientInfoT>();
+    info->worker_id = rpc::IdBytes(client->worker_id);
+    info->pid = client->pid;
+    info->is_driver = client->kind == ClientKind::kDriver;
+    info->socket = client->socket;
+    reply.clients.push_back(std::move(info));
+  }
+  responder.Reply(reply);
 }
 
 }  // namespace rayc::raylet

@@ -1,4 +1,4 @@
-// The handlers of a raylet's requests (methods 100 to 113): unpack, check who asks, call the node,
+// The handlers of a raylet's requests (methods 100 to 114): unpack, check who asks, call the node,
 // reply. No state of its own but the way to end the node. Owned by Raylet; loop thread only.
 #pragma once
 
@@ -36,6 +36,7 @@ class NodeService {
   void CommitBundles(const rpc::ChannelPtr& channel, const fb::CommitBundles& request);
   void ReturnBundles(const rpc::ChannelPtr& channel, const fb::ReturnBundles& request);
   void ShutdownNode(const rpc::ChannelPtr& channel, rpc::Responder responder);
+  void ListClients(rpc::Responder responder) const;
 
   Node& node_;
   const ShutdownHandler on_shutdown_;

@@ -80,4 +80,9 @@ void WireRayletClient::ShutdownNode(StatusCallback callback) {
   CallStatus(Method::kShutdownNode, fb::ShutdownNodeT(), std::move(callback));
 }
 
+void WireRayletClient::ListClients(TableCallback<fb::ListClientsReply> callback) {
+  channel_->Call<fb::ListClientsReply>(Method::kListClients, fb::ListClientsT(),
+                                       std::move(callback));
+}
+
 }  // namespace rayc::rpc

@@ -1,5 +1,5 @@
-// Typed client of a raylet. Used by CoreWorkers (their own node's) and by the GCS. Threads and
-// lifetimes: client.h.
+// Typed client of a raylet. Used by CoreWorkers (their own node's), by the GCS and by tools.
+// Threads and lifetimes: client.h.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,7 @@ class RayletClient {
   virtual void CommitBundles(const PlacementGroupId& group) = 0;
   virtual void ReturnBundles(const PlacementGroupId& group, std::string_view reason) = 0;
   virtual void ShutdownNode(StatusCallback callback) = 0;
+  virtual void ListClients(TableCallback<fb::ListClientsReply> callback) = 0;
 
   virtual void Close() = 0;
 };
@@ -55,6 +56,7 @@ class WireRayletClient final : public RayletClient, public WireClient {
   void CommitBundles(const PlacementGroupId& group) override;
   void ReturnBundles(const PlacementGroupId& group, std::string_view reason) override;
   void ShutdownNode(StatusCallback callback) override;
+  void ListClients(TableCallback<fb::ListClientsReply> callback) override;
   void Close() override { CloseChannel(); }
 };
 

@@ -81,4 +81,11 @@ void WireWorkerClient::LogBatch(const fb::LogBatchT& batch) {
   channel_->NotifyTable(Method::kLogBatch, batch);
 }
 
+void WireWorkerClient::GetReferences(uint32_t count_max,
+                                     TableCallback<fb::GetReferencesReply> callback) {
+  fb::GetReferencesT request;
+  request.count_max = count_max;
+  channel_->Call<fb::GetReferencesReply>(Method::kGetReferences, request, std::move(callback));
+}
+
 }  // namespace rayc::rpc

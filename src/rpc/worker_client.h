@@ -1,7 +1,8 @@
-// Typed client of a CoreWorker (driver or worker). Used by its peers, by the GCS and by its raylet.
-// Threads and lifetimes: client.h.
+// Typed client of a CoreWorker (driver or worker). Used by its peers, by the GCS, by its raylet and
+// by tools. Threads and lifetimes: client.h.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
@@ -28,6 +29,8 @@ class WorkerClient {
   virtual void ExitWorker(std::string_view reason) = 0;
   virtual void ReclaimLeases() = 0;
   virtual void LogBatch(const fb::LogBatchT& batch) = 0;
+  virtual void GetReferences(uint32_t count_max,
+                             TableCallback<fb::GetReferencesReply> callback) = 0;
 
   virtual void Close() = 0;
 };
@@ -47,6 +50,7 @@ class WireWorkerClient final : public WorkerClient, public WireClient {
   void ExitWorker(std::string_view reason) override;
   void ReclaimLeases() override;
   void LogBatch(const fb::LogBatchT& batch) override;
+  void GetReferences(uint32_t count_max, TableCallback<fb::GetReferencesReply> callback) override;
   void Close() override { CloseChannel(); }
 };
 

@@ -31,7 +31,7 @@ def test_version() -> None:
 def test_without_a_command_it_lists_them() -> None:
     done = run()
     assert done.returncode == 2
-    for name in ("microbenchmark", "start", "stop", "status"):
+    for name in ("memory", "microbenchmark", "start", "stop", "status"):
         assert name in done.stdout
 
 

@@ -19,6 +19,7 @@
 
 #include "common/clock.h"
 #include "core_worker/core_worker.h"
+#include "core_worker/node_memory.h"
 #include "core_worker/object_format.h"
 #include "rayc/includes/process.h"
 #include "rpc/convert.h"
@@ -101,6 +102,11 @@ inline Status GetNodes(CoreWorker& core, std::vector<core_worker::NodeRecord>* n
 
 inline Status GetJobConfig(CoreWorker& core, const JobId& job, std::string* config) {
   return Unwrap(core.GetJobConfig(job), config);
+}
+
+inline Status AskNodeMemory(const core_worker::NodeMemoryOptions& options,
+                            core_worker::NodeMemory* memory) {
+  return Unwrap(core_worker::AskNodeMemory(options), memory);
 }
 
 // Whether an id is there twice. Linear, and without an allocation once the table has grown.

@@ -17,7 +17,7 @@ cdef class CoreWorker:
         bytes worker_id=b"",
         str log_level="warning",
     ):
-        global current_core, current_generation, current_worker
+        global current_core, current_generation, current_worker, records_call_sites
         cdef CCoreWorkerOptions options
         cdef CStatus status
         if current_core != NULL:
@@ -31,6 +31,8 @@ cdef class CoreWorker:
         options.fork_token = fork_token
         if worker_id:
             options.worker_id = IdFrom[CWorkerId](WorkerID(worker_id)._bytes)
+        records_call_sites = setting("record_ref_creation_sites") in ("1", "true", "True")
+        options.records_call_sites = records_call_sites
         options.log_level = ParseLogLevel(to_string(log_level), CLogLevel.kWarning)
         options.bridge.execute_task = &execute_task
         options.bridge.check_signals = &check_signals
@@ -86,7 +88,7 @@ cdef class CoreWorker:
         build_args(core, args, kwarg_names, &built, held)
         declare_task()
         check_status(core.SubmitTask(options._options, move(built), &returns))
-        return new_refs(returns)
+        return with_call_sites(core, new_refs(returns))
 
     def create_actor(
         self, SubmitOptions options not None, ActorOptions actor not None, args, kwarg_names
@@ -103,7 +105,7 @@ cdef class CoreWorker:
         with nogil:
             status = core.CreateActor(options._options, move(creation), move(built), &handle)
         check_status(status)
-        return new_ref(handle)
+        return with_call_site(core, new_ref(handle))
 
     def submit_actor_task(
         self,
@@ -136,7 +138,7 @@ cdef class CoreWorker:
                 &returns,
             )
         )
-        return new_refs(returns)
+        return with_call_sites(core, new_refs(returns))
 
     def kill_actor(self, ActorID actor_id not None, bint no_restart):
         """End an actor at once."""
@@ -203,7 +205,7 @@ cdef class CoreWorker:
         size = stored.data.get().size()
         id = core.NextPutId()
         core.Put(id, move(stored), size, nested)
-        return new_ref(id)
+        return with_call_site(core, new_ref(id))
 
     def get(self, refs, int64_t timeout_ms=-1, bint copy=False):
         """Return the values in order; raises the error of the first that failed.

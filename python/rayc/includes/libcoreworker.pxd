@@ -124,6 +124,7 @@ cdef extern from "core_worker/options.h" namespace "rayc::core_worker" nogil:
         uint64_t fork_token
         CWorkerId worker_id
         CLogLevel log_level
+        c_bool records_call_sites
         CLanguageBridge bridge
 
     cdef cppclass CTaskOptions "rayc::core_worker::TaskOptions":
@@ -199,6 +200,8 @@ cdef extern from "core_worker/core_worker.h" namespace "rayc::core_worker" nogil
         void RemoveLocalRef(const CObjectId&)
         CAddress OwnerOf(const CObjectId&)
         void HoldForever(const CObjectId&)
+        void SetCallSite(const CObjectId&, string)
+        string CallSiteOf(const CObjectId&)
 
         CStatus SubmitTask(const CTaskOptions&, vector[CTaskArg], vector[CObjectId]*)
         CStatus CreateActor(const CTaskOptions&, CActorCreationSpec, vector[CTaskArg], CObjectId*)
@@ -231,6 +234,69 @@ cdef extern from "core_worker/core_worker.h" namespace "rayc::core_worker" nogil
         void Shutdown()
 
 
+cdef extern from "plasma/client.h" namespace "rayc::plasma" nogil:
+    cdef enum class CObjectPlace "rayc::plasma::ObjectPlace":
+        kArena
+        kSpilled
+
+    cdef cppclass CObjectInfo "rayc::plasma::ObjectInfo":
+        CObjectId id
+        CWorkerId owner
+        uint64_t data_bytes
+        uint32_t pins
+        int32_t made_by_pid
+        c_bool sealed
+        CObjectPlace place
+
+    cdef cppclass CListResult "rayc::plasma::ListResult":
+        vector[CObjectInfo] objects
+        uint64_t used_bytes
+        uint64_t granted_bytes
+        uint64_t capacity_bytes
+        uint64_t spilled_bytes
+        string problem
+
+
+cdef extern from "core_worker/node_memory.h" namespace "rayc::core_worker" nogil:
+    cdef cppclass CNodeMemoryOptions "rayc::core_worker::NodeMemoryOptions":
+        CNodeMemoryOptions()
+        string raylet_socket
+        string plasma_socket
+        int64_t timeout_ms
+        uint32_t references_max
+        c_bool check
+
+    cdef enum class CHeldPlace "rayc::core_worker::HeldReference::Place":
+        kPending
+        kProcess
+        kPlasma
+
+    cdef cppclass CHeldReference "rayc::core_worker::HeldReference":
+        CObjectId id
+        CWorkerId owner
+        CHeldPlace place
+        uint64_t size
+        uint32_t local
+        uint32_t submitted
+        uint32_t contained
+        uint32_t borrowers
+        string call_site
+
+    cdef cppclass CProcessMemory "rayc::core_worker::ProcessMemory":
+        CWorkerId worker_id
+        int pid
+        c_bool is_driver
+        CStatus status
+        c_bool records_call_sites
+        uint32_t left_off
+        vector[CHeldReference] references
+
+    cdef cppclass CNodeMemory "rayc::core_worker::NodeMemory":
+        CNodeMemory()
+        vector[CProcessMemory] processes
+        CListResult store
+
+
 cdef extern from "rayc/includes/bridge.h" namespace "rayc::python" nogil:
     CStatus StartCoreWorker(CCoreWorkerOptions, unique_ptr[CCoreWorker]*)
     CStatus CreateInPlasma(CCoreWorker&, const CObjectId&, uint64_t, const string&,
@@ -243,6 +309,7 @@ cdef extern from "rayc/includes/bridge.h" namespace "rayc::python" nogil:
     CStatus KvKeys(CCoreWorker&, const string&, const string&, vector[string]*)
     CStatus GetNodes(CCoreWorker&, vector[CNodeRecord]*)
     CStatus GetJobConfig(CCoreWorker&, const CJobId&, string*)
+    CStatus AskNodeMemory(const CNodeMemoryOptions&, CNodeMemory*)
     c_bool HasDuplicates(const vector[CObjectId]&)
 
     string PackDescriptor(const CFunctionDescriptor&)

@@ -56,8 +56,10 @@ cdef class ObjectRef(BaseID):
         return b"" if owner.IsNil() else to_bytes(PackAddress(owner))
 
     def call_site(self):
-        """Return where it was made, if that was recorded."""
-        return ""
+        """Return where it was made, if that was recorded (RAYC_record_ref_creation_sites)."""
+        if not records_call_sites or current_core == NULL or fork_state.is_fork:
+            return ""
+        return to_str(current_core.CallSiteOf(IdFrom[CObjectId](self._bytes)))
 
     def __reduce__(self):
         return _unpickle_object_ref, (self.binary(), begin_travel(self))

@@ -127,7 +127,7 @@ cdef ObjectRef put_in_plasma(CCoreWorker* core, SerializedValue value):
     write_in_plasma(core, value, id, core.self().worker_id)
     in_plasma.metadata = value.metadata
     core.Put(id, in_plasma, value.size, value.nested)
-    return new_ref(id)
+    return with_call_site(core, new_ref(id))
 
 
 cdef list new_refs(const vector[CObjectId]& ids):

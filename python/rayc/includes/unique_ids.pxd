@@ -49,6 +49,7 @@ cdef extern from "common/ids.h" namespace "rayc" nogil:
         CTaskId Task() const
         uint32_t Index() const
         c_bool IsNil() const
+        c_bool IsActorHandle() const
         c_bool operator==(const CObjectId&) const
         size_t Hash() const
         string Hex() const

@@ -21,6 +21,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "memory": Command("rayc.scripts.memory", "print the objects of a node, and who holds them"),
     "microbenchmark": Command("rayc.scripts.microbenchmark", "measure this machine"),
     "start": Command("rayc.scripts.clusters", "start a node (not there yet)"),
     "stop": Command("rayc.scripts.clusters", "stop nodes (not there yet)"),

@@ -997,6 +997,9 @@ TEST_F(ClusterTest, MalformedFramesHurtNobodyElse) {
   remove.borrower = rpc::ToMessage(driver().self());
   frame(Method::kRemoveBorrowers, rpc::Payload::Of(remove));
   frame(Method::kActorUpdate, rpc::Payload::Of(fb::ActorInfoT()));
+  fb::GetReferencesT references;
+  references.count_max = 1'000'000;
+  frame(Method::kGetReferences, rpc::Payload::Of(references));
   frame(Method::kLogBatch, rpc::Payload::Of(fb::LogBatchT()));
   frame(Method::kCancelTask, rpc::Payload::Of(fb::CancelTaskT()));
   std::vector<std::string> sockets;

@@ -210,6 +210,11 @@ class FakeCluster {
         [this](const ChannelPtr& channel, const fb::RegisterClient& request, Responder responder) {
           const auto id = WorkerId::FromBytes(request.worker_id());
           clients_[channel.get()] = id;
+          auto& info = infos_[channel.get()];
+          info.worker_id = rpc::IdBytes(id);
+          info.pid = request.pid();
+          info.is_driver = request.is_driver();
+          info.socket = rpc::FromString(request.socket());
           fb::RegisterClientReplyT reply;
           reply.node_id = rpc::IdBytes(node_id_);
           responder.Reply(reply);
@@ -304,12 +309,21 @@ class FakeCluster {
             GiveBack(id, true);
           }
         });
+    raylet_->Handle(Method::kListClients,
+                    [this](const ChannelPtr&, const rpc::Message&, Responder responder) {
+                      fb::ListClientsReplyT reply;
+                      for (const auto& [key, info] : infos_) {
+                        reply.clients.push_back(std::make_unique<fb::ClientInfoT>(info));
+                      }
+                      responder.Reply(reply);
+                    });
     raylet_->Handle(Method::kShutdownNode, [](const ChannelPtr&, const rpc::Message&,
                                               Responder responder) { responder.Ok(); });
   }
 
   void OnDisconnect(const rpc::ChannelPtr& channel) {
     drivers_.erase(channel.get());
+    infos_.erase(channel.get());
     for (auto it = requests_.begin(); it != requests_.end();) {
       it = it->client == channel.get() ? requests_.erase(it) : std::next(it);
     }
@@ -508,6 +522,7 @@ class FakeCluster {
   std::unique_ptr<rpc::Server> raylet_;
   std::unique_ptr<rpc::WireGcsClient> gcs_client_;
   std::map<ClientKey, WorkerId> clients_;
+  std::map<ClientKey, fb::ClientInfoT> infos_;
   std::map<ClientKey, rpc::ChannelPtr> drivers_;
   std::map<WorkerId, Worker> workers_;
   std::list<Request> requests_;

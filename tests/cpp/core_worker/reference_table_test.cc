@@ -33,6 +33,47 @@ TEST_F(ReferenceTableTest, OwnedObjectGoesWithItsLastLocalReference) {
   EXPECT_FALSE(table_.Has(id));
 }
 
+TEST_F(ReferenceTableTest, LookShowsEveryCount) {
+  const ObjectId own = NewId();
+  const ObjectId borrowed = NewId();
+  table_.AddOwned(own, 2);
+  table_.AddSubmitted({own, self_});
+  table_.AddBorrower(own, borrower_);
+  table_.AddContained(own, {Borrowed(borrowed)}, true);
+  table_.SetCallSite(own, "file.py:1 in f");
+  std::map<ObjectId, ReferenceTable::View> views;
+  for (const ReferenceTable::View& view : table_.Look(10)) {
+    views[view.id] = view;
+  }
+  ASSERT_EQ(views.size(), 2U);
+  const ReferenceTable::View& first = views[own];
+  EXPECT_EQ(first.owner, self_.worker_id);
+  EXPECT_EQ(first.local, 2U);
+  EXPECT_EQ(first.submitted, 1U);
+  EXPECT_EQ(first.contained, 0U);
+  EXPECT_EQ(first.borrowers, 1U);
+  EXPECT_EQ(first.call_site, "file.py:1 in f");
+  const ReferenceTable::View& second = views[borrowed];
+  EXPECT_EQ(second.owner, other_.worker_id);
+  EXPECT_EQ(second.local, 0U);
+  EXPECT_EQ(second.contained, 1U);
+  EXPECT_EQ(second.call_site, "");
+  EXPECT_EQ(table_.Look(1).size(), 1U);
+  EXPECT_TRUE(table_.Look(0).empty());
+}
+
+TEST_F(ReferenceTableTest, CallSitesGoWithTheirReferences) {
+  const ObjectId id = NewId();
+  table_.SetCallSite(id, "of nothing");
+  EXPECT_EQ(table_.CallSiteOf(id), "");
+  table_.AddOwned(id, 1);
+  table_.SetCallSite(id, "file.py:1 in f");
+  EXPECT_EQ(table_.CallSiteOf(id), "file.py:1 in f");
+  table_.RemoveLocal(id, &releases_);
+  table_.AddOwned(id, 1);
+  EXPECT_EQ(table_.CallSiteOf(id), "");
+}
+
 TEST_F(ReferenceTableTest, RemovingTooOftenIsNothing) {
   const ObjectId id = NewId();
   table_.AddOwned(id, 1);

@@ -57,6 +57,7 @@ class FakeRayletClient final : public rpc::RayletClient {
     bundles_returned.push_back(group);
   }
   void ShutdownNode(rpc::StatusCallback /*callback*/) override {}
+  void ListClients(rpc::TableCallback<fb::ListClientsReply> /*callback*/) override {}
   void Close() override {}
 
   void Grant(uint64_t lease_id, const Address& worker, int32_t pid) {
@@ -116,6 +117,8 @@ class FakeWorkerClient final : public rpc::WorkerClient {
   void ExitWorker(std::string_view /*reason*/) override {}
   void ReclaimLeases() override {}
   void LogBatch(const fb::LogBatchT& /*batch*/) override {}
+  void GetReferences(uint32_t /*count_max*/,
+                     rpc::TableCallback<fb::GetReferencesReply> /*callback*/) override {}
   void Close() override { ++closes; }
 
   void Answer(const fb::PushTaskReplyT& reply) {

@@ -672,6 +672,28 @@ TEST_F(RayletTest, StrangersGetNothing) {
   Do(*lease, "flush");  // the real one is still there
 }
 
+TEST_F(RayletTest, AnyToolMayAskWhoIsRegistered) {
+  ASSERT_EQ(Start(::getpid()), "ok");
+  auto driver = Driver();
+  const auto lease = Lease(*driver);
+  const auto tool = Connect("tool");
+  std::map<pid_t, fb::ClientInfoT> clients;
+  bool answered = false;
+  tool->raylet->ListClients([&](Result<const fb::ListClientsReply*> reply) {
+    answered = true;
+    ASSERT_TRUE(reply) << reply.error();
+    for (const fb::ClientInfo* info : *(*reply)->clients()) {
+      info->UnPackTo(&clients[info->pid()]);
+    }
+  });
+  EXPECT_TRUE(RunUntil([&] { return answered; }));
+  EXPECT_TRUE(clients[::getpid()].is_driver);
+  const fb::ClientInfoT& worker = clients[lease->pid];
+  EXPECT_FALSE(worker.is_driver);
+  EXPECT_EQ(worker.worker_id, rpc::IdBytes(lease->worker.worker_id));
+  EXPECT_EQ(worker.socket, lease->worker.socket);
+}
+
 TEST_F(RayletTest, MalformedBytesCloseTheirConnectionAndNothingElse) {
   ASSERT_EQ(Start(::getpid()), "ok");
   auto driver = Driver();
@@ -687,7 +709,7 @@ TEST_F(RayletTest, MalformedBytesCloseTheirConnectionAndNothingElse) {
     [[maybe_unused]] const Status sent = WriteAll(fd->get(), noise.data(), noise.size());
   }
   // Well framed, but no table inside.
-  for (int method = 100; method <= 111; ++method) {
+  for (int method = 100; method <= 114; ++method) {
     auto peer = Connect("tool");
     fb::StatusMessageT other;
     other.message = std::string(200, 'x');
