@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "python"))
+sys.path.insert(0, str(ROOT / "python"))
 
 from rayc.scripts.benchmark.readings import CLUSTER, PAIRED, ROW, Reading, figure  # noqa: E402
 
@@ -79,8 +79,12 @@ def full_table(read: list[Pair]) -> Iterator[str]:
 def machine(engines: dict[str, Any]) -> Iterator[str]:
     own, other = engines["rayc"], engines["ray"]
     yield f"{own['cpus']} cores ({own['cpu']}), {own['memory']} of memory, {own['system']}."
-    yield f"rayc {own['version']} with Python {own['python']};"
-    yield f"Ray {other['version']} with Python {other['python']}."
+    pythons = [entry["python"] for entry in (own, other)]
+    if len(set(pythons)) == 1:
+        yield f"rayc {own['version']} and Ray {other['version']}, both with Python {pythons[0]}."
+    else:
+        yield f"rayc {own['version']} with Python {pythons[0]},"
+        yield f"Ray {other['version']} with Python {pythons[1]}."
     if own["quick"]:
         yield "Measured with `--quick`: shorter rounds, fewer runs, and 40 actors instead of 200."
     if engines["note"]:
@@ -95,17 +99,17 @@ def paired(engines: dict[str, Any]) -> Iterator[str]:
         floors = [floor for pair in read for floor in pair[number].ping_pongs_per_s]
         if floors:
             low, high = figure(min(floors)), figure(max(floors))
-            yield f"The ping-pong alone, during {engine}'s rows: {low}/s to {high}/s."
+            yield f"- The ping-pong alone, during {engine}'s rows: {low}/s to {high}/s."
             unsteady = [pair[number].name for pair in read if pair[number].unsteady]
             if unsteady:
-                yield f"It was unsteady, and the ratio says little, in: {', '.join(unsteady)}."
+                yield "  It changed by more than a factor of three between the pairs, and the ratio"
+                yield f"  says less, in: {', '.join(unsteady)}."
 
 
 def summary(engines: dict[str, Any]) -> Iterator[str]:
     own = engines["rayc"]
-    yield f"Medians on {own['cpus']} cores, rayc and Ray {engines['ray']['version']} on the same"
-    yield "machine, by `make bench-ray`; [docs/benchmarks.md](docs/benchmarks.md) has all of them,"
-    yield "with method and spread:"
+    yield f"Medians on {own['cpus']} cores, rayc and Ray {engines['ray']['version']} on one"
+    yield "machine, by `make bench-ray`; [docs/benchmarks.md](docs/benchmarks.md) has all of them:"
     yield ""
     cluster, calls = pairs(engines, CLUSTER), pairs(engines, PAIRED)
     yield from table(

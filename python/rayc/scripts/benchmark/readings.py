@@ -81,7 +81,7 @@ class Reading:
 
 
 def figure(value: float) -> str:
-    """Return a number with about three digits that count."""
-    if abs(value) >= 100:
+    """Return a number with about three digits that count; a whole one as it is."""
+    if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.{1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3}f}"
