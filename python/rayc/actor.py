@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
@@ -380,9 +379,22 @@ class ActorHandle:
                 f"The actor class {table.class_name} has no method {name!r} (fields of an actor "
                 "are not reachable from outside)"
             )
-        bound = ActorMethod(self, name, {})
+        bound = ActorMethod(self._twin(), name, {})
         self.__dict__[name] = bound
         return bound
+
+    def _twin(self) -> ActorHandle:
+        """Return a handle to the same actor for methods to hold.
+
+        So they keep the actor alive by themselves, and this handle, which has them as attributes,
+        goes as soon as its user drops it.
+        """
+        twin: ActorHandle | None = self.__dict__.get("_own_twin")
+        if twin is None:
+            twin = ActorHandle(self._actor_id, self._table, self._handle_ref)
+            twin._generation, twin._session_name = self._generation, self._session_name
+            self._own_twin = twin
+        return twin
 
     def __dir__(self) -> list[str]:
         return [*self._table.methods, *object.__dir__(self)]
@@ -423,16 +435,13 @@ def _restore_handle(
 class ActorMethod:
     """A method of an actor; ``handle.method.remote(...)`` calls it.
 
-    It does not keep the actor alive: the handle does, unless that is a weak one.
+    It keeps the actor alive as its handle does.
     """
 
     __slots__ = ("_handle", "_info", "_maximum", "_minimum", "_name", "_options", "_submit_options")
 
     def __init__(self, handle: ActorHandle, name: str, options: dict[str, Any]) -> None:
-        # The handle has its methods as attributes, and it must go as soon as its user drops it.
-        self._handle: Callable[[], ActorHandle | None] = weakref.ref(handle)
-        if handle._handle_ref is None:
-            self._handle = lambda: handle
+        self._handle = handle
         self._name = name
         self._info = handle._table.methods[name]
         self._minimum = self._info.signature.minimum
@@ -452,8 +461,7 @@ class ActorMethod:
         )
 
     def __repr__(self) -> str:
-        handle = self._handle()
-        return f"<rayc.ActorMethod {self._name} of {handle!r}>"
+        return f"<rayc.ActorMethod {self._name} of {self._handle!r}>"
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method.
@@ -477,12 +485,7 @@ class ActorMethod:
         """
         if kwargs or not self._minimum <= len(args) <= self._maximum:
             self._info.signature.check(args, kwargs)
-        handle = self._handle()
-        if handle is None:
-            raise RuntimeError(
-                f"The handle of the actor is gone, so its method {self._name} cannot be called: "
-                "keep the handle in a variable"
-            )
+        handle = self._handle
         if handle._generation != global_worker.generation:
             handle._check_session()
         core = global_worker.connected()
@@ -530,10 +533,9 @@ class ActorMethod:
                 f"num_returns={options['num_returns']!r} is for generators, and {self._name} has "
                 "no yield"
             )
-        handle = self._handle()
-        if handle is None:
-            raise RuntimeError(f"The handle of the actor is gone: {self._name} cannot be called")
-        return MethodWithOptions(ActorMethod(handle, self._name, {**self._options, **options}))
+        return MethodWithOptions(
+            ActorMethod(self._handle, self._name, {**self._options, **options})
+        )
 
 
 class MethodWithOptions:
@@ -541,7 +543,6 @@ class MethodWithOptions:
 
     def __init__(self, bound: ActorMethod) -> None:
         self._bound = bound
-        self._handle = bound._handle()  # written handle.m.options(...).remote(...): let it last
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method: see `ActorMethod.remote`."""

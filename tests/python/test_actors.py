@@ -214,10 +214,17 @@ def test_a_handle_in_an_object_keeps_the_actor() -> None:
     assert rayc.get(again.read.remote()) == 4
 
 
-def test_a_method_of_a_lost_handle() -> None:
-    method = Counter.remote().add
-    with pytest.raises(RuntimeError, match="handle"):
-        method.remote()
+def test_a_method_keeps_the_actor_like_a_handle() -> None:
+    assert rayc.get(Counter.remote(4).read.remote()) == 4
+    assert rayc.get(Counter.remote(4).add.options(name="five").remote()) == 5
+    counter = Counter.remote(6)
+    pid = rayc.get(counter.pid.remote())
+    method = counter.read
+    del counter
+    time.sleep(0.2)
+    assert rayc.get(method.remote()) == 6
+    del method
+    assert wait_until(lambda: not alive(pid))
 
 
 def test_exceptions_do_not_hurt_the_actor() -> None:
