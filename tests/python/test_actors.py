@@ -317,6 +317,31 @@ def test_exit_actor(tmp_path: Any) -> None:
         rayc.actor.exit_actor()
 
 
+def test_what_an_actor_does_at_its_end(tmp_path: Any) -> None:
+    @rayc.remote
+    class Tidy:
+        def __init__(self, name: str) -> None:
+            self.path = tmp_path / name
+
+        def __ray_shutdown__(self) -> None:
+            self.path.touch()
+
+        def leave(self) -> None:
+            rayc.actor.exit_actor()
+
+        def ping(self) -> None:
+            pass
+
+    actors = {name: Tidy.remote(name) for name in ("scope", "terminate", "exit", "kill")}
+    rayc.get([actor.ping.remote() for actor in actors.values()])
+    rayc.kill(actors.pop("kill"))
+    actors.pop("terminate").__ray_terminate__.remote()
+    actors.pop("exit").leave.remote()
+    del actors
+    expected = ["exit", "scope", "terminate"]
+    assert wait_until(lambda: sorted(path.name for path in tmp_path.iterdir()) == expected)
+
+
 def test_methods_that_every_actor_has() -> None:
     counter = Counter.remote(3)
     assert rayc.get(counter.__ray_ready__.remote()) is True

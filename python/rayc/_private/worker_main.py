@@ -55,13 +55,21 @@ def _serve(session_dir: str, fork_token: int, worker_id: bytes) -> int:
         code = 128 + signal.SIGINT
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is leaving already
-        try:
-            atexit._run_exitfuncs()
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
+        for clean_up in (_let_actors_clean_up, atexit._run_exitfuncs):
+            try:
+                clean_up()
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
         worker_output.flush()
         core.shutdown()
     return code
+
+
+def _let_actors_clean_up() -> None:
+    for actor in list(global_worker.actors.values()):
+        hook = getattr(actor, "__ray_shutdown__", None)
+        if hook is not None:
+            hook()
 
 
 def exit_code_of(error: SystemExit) -> int:
