@@ -308,6 +308,11 @@ Result<std::vector<std::string>> CoreWorker::KvKeys(const std::string& name_spac
 
 Result<std::vector<NodeRecord>> CoreWorker::GetNodes() {
   using Nodes = std::vector<NodeRecord>;
+  {
+    // What this process holds without using it is available.
+    const MutexLock lock(mutex_);
+    task_submitter_.ReturnIdleLeases(0);
+  }
   return AwaitResult<Nodes>([&](const rpc::Callback<Nodes>& callback) {
     gcs_->GetNodes([callback](Result<const fb::GetNodesReply*> reply) {
       if (!reply) {

@@ -187,11 +187,11 @@ void TaskSubmitter::OnReclaim() {
   }
 }
 
-void TaskSubmitter::ReturnIdleLeases() {
+void TaskSubmitter::ReturnIdleLeases(int64_t idle_ms) {
   const int64_t now_ms = clock_.NowMs();
   std::vector<HeldLease*> idle;
   for (const auto& [id, held] : leases_) {
-    if (held->in_flight.empty() && now_ms - held->idle_since_ms >= kIdleLeaseMs) {
+    if (held->in_flight.empty() && now_ms - held->idle_since_ms >= idle_ms) {
       idle.push_back(held.get());
     }
   }

@@ -83,8 +83,8 @@ class TaskSubmitter {
   void OnUnreachable(const WorkerId& worker);
   // The raylet has somebody else who waits.
   void OnReclaim();
-  // Every few hundred milliseconds: gives idle leases back.
-  void ReturnIdleLeases();
+  // Every few hundred milliseconds: gives back the leases that have been idle for so long.
+  void ReturnIdleLeases(int64_t idle_ms = kIdleLeaseMs);
   // Takes a task out of its queue. False if it is not queued (in flight, or unknown).
   bool Remove(const TaskId& task);
   // The lease on which the task is in flight; null if it is not.

@@ -37,7 +37,7 @@ class GcsLink {
   void Detach();
 
  private:
-  static constexpr int64_t kReportEveryMs = 100;
+  static constexpr int64_t kReportEveryMs = 20;
 
   void Lost(const Status& why);
 

@@ -70,6 +70,13 @@ def test_as_many_as_fit_run_at_a_time(options: dict[str, Any], most: int) -> Non
     assert at_a_time(ran) == most
 
 
+def test_what_is_kept_for_the_next_task_is_available() -> None:
+    rayc.init(num_cpus=2)
+    rayc.get([interval.remote(0.1) for _ in range(2)], timeout=20)
+    assert wait_until(lambda: rayc.available_resources().get("CPU") == 2, 0.5)
+    rayc.get(interval.remote(0), timeout=20)
+
+
 def test_amounts_are_exact() -> None:
     rayc.init(num_cpus=1)
     # Ten times 0.1 are 1, and not 0.9999999.

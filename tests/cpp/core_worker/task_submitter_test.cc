@@ -81,6 +81,16 @@ TEST_F(TaskSubmitterTest, IdleLeaseIsReturnedAfterAWhile) {
   EXPECT_EQ(transport_.returned.size(), 1U);
 }
 
+TEST_F(TaskSubmitterTest, IdleLeasesAreReturnedAtOnceIfAsked) {
+  submitter_.Submit(NewTask(), "k");
+  Grant(transport_.requested[0]);
+  submitter_.ReturnIdleLeases(0);
+  EXPECT_TRUE(transport_.returned.empty());
+  Reply(0, 10);
+  submitter_.ReturnIdleLeases(0);
+  EXPECT_EQ(transport_.returned.size(), 1U);
+}
+
 TEST_F(TaskSubmitterTest, UnknownLengthMeansOneTaskAtATime) {
   submitter_.Submit(NewTask(), "k");
   submitter_.Submit(NewTask(), "k");
