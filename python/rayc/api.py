@@ -376,14 +376,15 @@ def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) 
     What has not begun never will. A task that runs gets a KeyboardInterrupt, the coroutine
     of an asyncio actor a CancelledError; other calls of actors are not interrupted, but can
     look at ``get_runtime_context().is_canceled()``. What has ended stays as it is. `get`
-    then raises TaskCancelledError, unless the code went on all the same.
+    then raises TaskCancelledError, unless the code of a task went on all the same, or that of
+    a call that is not interrupted raised an error of its own.
 
     Parameters
     ----------
     ref : ObjectRef
         What the task returns. It need not be of this process.
     force : bool
-        End the process that runs the task; `get` raises WorkerCrashedError.
+        End the process that runs the task; what `get` raises is a WorkerCrashedError as well.
     recursive : bool
         Also cancel the tasks that it has started.
 

@@ -358,6 +358,10 @@ class WorkerCrashedError(_MessageError):
     default_message = "The worker process that ran this task died."
 
 
+class TaskCancelledByForceError(TaskCancelledError, WorkerCrashedError):
+    """The task was cancelled with ``force=True``, which ended its worker process."""
+
+
 class LocalRayletDiedError(_MessageError):
     """The node manager (raylet) of the calling process died."""
 

@@ -54,6 +54,8 @@ std::string_view StatusCodeName(StatusCode code) {
       return "Internal";
     case StatusCode::kPlacementGroupRemoved:
       return "PlacementGroupRemoved";
+    case StatusCode::kCancelledByForce:
+      return "CancelledByForce";
   }
   return "Unknown";
 }

@@ -39,6 +39,7 @@ enum class StatusCode : uint8_t {
   kRuntimeEnvSetup = 21,        // the worker's environment could not be made
   kInternal = 22,               // a bug in rayc
   kPlacementGroupRemoved = 23,  // what ran, or waited, in a placement group that was removed
+  kCancelledByForce = 24,       // the task was cancelled, and the worker process with it
 };
 
 std::string_view StatusCodeName(StatusCode code);

@@ -434,7 +434,9 @@ void CoreWorker::OnTaskWorkerDied(const TaskPtr& task, Result<const fb::WorkerDe
                                         " was ended: " + rpc::FromString((*death)->detail())}));
   } else if (!MaybeRetry(task->task_id)) {
     DeleteReturns(*task);
-    FailTask(*task, MakeErrorValue({StatusCode::kWorkerCrashed, DescribeDeath(*task, death)}));
+    const StatusCode code =
+        it->second.cancelled ? StatusCode::kCancelledByForce : StatusCode::kWorkerCrashed;
+    FailTask(*task, MakeErrorValue({code, DescribeDeath(*task, death)}));
   }
   ProcessDeferred();
 }

@@ -175,8 +175,9 @@ def test_force_ends_the_process(tmp_path: Path) -> None:
     with pytest.raises(GetTimeoutError):
         rayc.get(ref, timeout=0.3)
     rayc.cancel(ref, force=True)
-    with pytest.raises(WorkerCrashedError, match="cancelled with force"):
+    with pytest.raises(TaskCancelledError, match="cancelled with force") as caught:
         rayc.get(ref, timeout=5)
+    assert isinstance(caught.value, WorkerCrashedError)
     assert wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5)
     assert rayc.get(one.remote()) == 1
 
@@ -232,10 +233,21 @@ def test_not_a_reference() -> None:
 
 @rayc.remote
 class Sync:
-    def sleep(self, mark: str, seconds: float) -> bool:
+    def __init__(self) -> None:
+        self.was_cancelled: list[bool] = []
+
+    def sleep(self, mark: str, seconds: float) -> None:
         Path(mark).touch()
         time.sleep(seconds)
-        return rayc.get_runtime_context().is_canceled()
+        self.was_cancelled.append(rayc.get_runtime_context().is_canceled())
+
+    def fail(self, mark: str) -> None:
+        Path(mark).touch()
+        time.sleep(0.3)
+        raise KeyError("its own")
+
+    def seen(self) -> list[bool]:
+        return self.was_cancelled
 
     def ping(self) -> int:
         return 1
@@ -249,9 +261,19 @@ def test_running_call_of_an_actor_is_only_told(tmp_path: Path) -> None:
     rayc.cancel(running)
     rayc.cancel(pending)
     assert_cancelled(pending, 0.4)
-    assert rayc.get(running) is True
-    assert rayc.get(actor.sleep.remote(str(tmp_path / "other"), 0)) is False
+    assert_cancelled(running)  # what it returns, nobody wants any more
+    rayc.get(actor.sleep.remote(str(tmp_path / "other"), 0))
+    assert rayc.get(actor.seen.remote()) == [True, False]
     assert not (tmp_path / "pending").exists()
+
+
+def test_running_call_of_an_actor_that_fails_by_itself(tmp_path: Path) -> None:
+    actor = Sync.options(max_concurrency=2).remote()
+    ref = actor.fail.remote(str(tmp_path / "mark"))
+    assert started(tmp_path / "mark")
+    rayc.cancel(ref)
+    with pytest.raises(KeyError, match="its own"):
+        rayc.get(ref)
 
 
 def test_call_of_an_actor_that_is_not_there_yet(tmp_path: Path) -> None:
@@ -284,9 +306,9 @@ class Async:
         try:
             await asyncio.sleep(FOREVER_S)
         except asyncio.CancelledError:
-            if swallow:
-                return "all the same"
-            raise
+            if not swallow:
+                raise
+            return "all the same"
         return "slept"
 
     async def ping(self) -> int:
@@ -303,7 +325,7 @@ def test_async_call() -> None:
     rayc.cancel(refs[0])
     rayc.cancel(refs[1])
     assert_cancelled(refs[0], 2)
-    assert rayc.get(refs[1], timeout=2) == "all the same"
+    assert_cancelled(refs[1], 2)  # though its code has swallowed the CancelledError
     with pytest.raises(GetTimeoutError):
         rayc.get(refs[2], timeout=0.1)
     assert rayc.get(actor.ping.remote()) == 1

@@ -26,8 +26,8 @@ cdef class AsyncCall:
         cdef const CTaskSpec* spec = self.context.get().spec.get()
         self.task = None
         async_calls.pop(task_key(spec.task_id), None)
-        if task.cancelled():
-            cancelled(spec, self.code, &result)
+        if task.cancelled() or IsCancelled(deref(self.context)):
+            cancelled(spec, self.code, &result)  # also if its code has swallowed that
         else:
             error = task.exception()
             if error is None:

@@ -43,6 +43,7 @@ cdef extern from "common/status.h" namespace "rayc" nogil:
         kRuntimeEnvSetup
         kInternal
         kPlacementGroupRemoved
+        kCancelledByForce
 
     cdef cppclass CStatus "rayc::Status":
         CStatus()

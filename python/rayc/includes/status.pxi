@@ -73,6 +73,8 @@ cdef object error_of(CStatusCode code, str text, str actor_id, str object_id):
         return module.TaskPlacementGroupRemoved(text)
     if code == CStatusCode.kCancelled:
         return module.TaskCancelledError(None, text)
+    if code == CStatusCode.kCancelledByForce:
+        return module.TaskCancelledByForceError(None, text)
     if code == CStatusCode.kRuntimeEnvSetup:
         return module.RuntimeEnvSetupError(text)
     if code == CStatusCode.kVersionMismatch:

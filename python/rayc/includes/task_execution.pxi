@@ -121,7 +121,11 @@ cdef int run_and_store(const CTaskExecution& execution, TaskCode code,
                        CTaskResult* result) except -1:
     cdef const CTaskSpec* spec = execution.spec.get()
     try:
-        store_returns(spec, run(execution, code, result), code, result)
+        value = run(execution, code, result)
+        if spec.type == CTaskType.kActor and IsCancelled(deref(CurrentTask())):
+            cancelled(spec, code, result)  # it could look, and was not interrupted
+        else:
+            store_returns(spec, value, code, result)
     except BaseException as error:
         fail(spec, code, error, result)
     return 0
