@@ -19,7 +19,10 @@ WorkerEnd DescribeEnd(const WorkerHandle& worker) {
   end.id = worker.id;
   end.job_id = worker.job_id;
   end.pid = worker.pid;
-  end.intended = worker.announced;
+  // It may have been told to leave because somebody noticed first that it had crashed.
+  const bool has_crashed = worker.wait_status && *worker.wait_status != 0 &&
+                           worker.announced_detail.empty() && worker.kill_reason.empty();
+  end.intended = worker.announced && !has_crashed;
   if (!worker.wait_status) {
     end.detail = worker.pid == 0 ? "never started" : "ended; how is not known";
   } else if (WIFSIGNALED(*worker.wait_status)) {

@@ -183,6 +183,17 @@ TEST_F(WorkerPoolTest, AnnouncedAndEndedByUsSaySo) {
   EXPECT_EQ(host.dead[1].detail, "killed by signal 9 (SIGKILL), ended by rayc: rayc.kill");
 }
 
+// Its owner saw the end of the connection before the raylet saw that of the process.
+TEST_F(WorkerPoolTest, ACrashThatTheOwnerNoticedFirstIsNotIntended) {
+  for (const int status : {SIGSEGV, Exited(1), Exited(0)}) {
+    const WorkerId worker = Start();
+    Pool().Take(task);
+    Pool().GiveBack(worker, true);
+    Pool().OnReaped(host.watched[worker], status);
+    EXPECT_EQ(host.dead.back().intended, status == Exited(0)) << host.dead.back().detail;
+  }
+}
+
 TEST_F(WorkerPoolTest, WhoDoesNotLeaveIsKilled) {
   const WorkerId worker = Start();
   Pool().Take(task);
