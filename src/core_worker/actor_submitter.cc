@@ -6,6 +6,12 @@
 #include "core_worker/object_format.h"
 
 namespace rayc::core_worker {
+namespace {
+
+constexpr char kRestarts[] =
+    "the actor's process ended while it ran this call, and is being restarted";
+
+}  // namespace
 
 void ActorSubmitter::Follow(const ActorId& actor) {
   Actor& state = actors_[actor];
@@ -87,7 +93,7 @@ void ActorSubmitter::OnUpdate(const ActorUpdate& update) {
         return;  // old news; the verdict on the lost connection is still to come
       }
       if (actor.incarnation != update.incarnation) {
-        RetryOrFailInFlight(actor, update.actor_id);
+        RetryOrFailInFlight(actor, update.actor_id, kRestarts);
       }
       actor.incarnation = update.incarnation;
       actor.address = update.address;
@@ -97,7 +103,7 @@ void ActorSubmitter::OnUpdate(const ActorUpdate& update) {
     case ActorUpdate::State::kRestarting:
       actor.incarnation = update.incarnation;
       actor.view = View::kRestarting;
-      RetryOrFailInFlight(actor, update.actor_id);
+      RetryOrFailInFlight(actor, update.actor_id, kRestarts);
       return;
     case ActorUpdate::State::kDead:
       actor.view = View::kDead;
@@ -107,18 +113,18 @@ void ActorSubmitter::OnUpdate(const ActorUpdate& update) {
   }
 }
 
-void ActorSubmitter::RetryOrFailInFlight(Actor& actor, const ActorId& id) {
+void ActorSubmitter::RetryOrFailInFlight(Actor& actor, const ActorId& id, const char* why) {
   std::deque<Call> retried;
   const std::deque<Call> in_flight = std::exchange(actor.in_flight, {});
   for (const Call& call : in_flight) {
     if (call.retries == 0) {
       transport_.FailCall(
           call.spec,
-          MakeActorErrorValue(Status(StatusCode::kActorUnavailable,
-                                     "the actor's process ended while it ran this call, and is "
-                                     "being restarted; the call may have run or not (set "
-                                     "max_task_retries to have it sent again)"),
-                              id));
+          MakeActorErrorValue(
+              Status(StatusCode::kActorUnavailable,
+                     std::string(why) + "; the call may have run or not (set max_task_retries to "
+                                        "have it sent again)"),
+              id));
       continue;
     }
     retried.push_back(NextAttempt(call));
@@ -180,6 +186,16 @@ void ActorSubmitter::OnWorkerLost(const WorkerId& worker) {
   for (auto& [id, actor] : actors_) {
     if (actor.view == View::kAlive && actor.address.worker_id == worker) {
       actor.view = View::kDisconnected;
+    }
+  }
+}
+
+void ActorSubmitter::OnNoVerdict(const WorkerId& worker) {
+  for (auto& [id, actor] : actors_) {
+    if (actor.view == View::kDisconnected && actor.address.worker_id == worker) {
+      actor.view = View::kAlive;
+      RetryOrFailInFlight(actor, id, "the connection to the actor broke while it had this call");
+      Pump(actor);
     }
   }
 }

@@ -7,7 +7,8 @@
 //   kAlive                       sent in the order of submission; one whose arguments are pending
 //                                holds back those behind it
 //   kDisconnected                the connection is gone, the GCS has not said why yet: queued; what
-//                                was in flight waits for the verdict
+//                                was in flight waits for the verdict. If none comes, the actor
+//                                lives: as kRestarting, then kAlive
 //   kRestarting                  what was in flight is retried (max_task_retries) or fails with
 //                                kActorUnavailable; what is queued waits
 //   kDead                        everything fails, with the cause of death
@@ -62,6 +63,8 @@ class ActorSubmitter {
   void OnUpdate(const ActorUpdate& update);
   // The connection to this worker is gone.
   void OnWorkerLost(const WorkerId& worker);
+  // Nobody has told for long that it is dead: what was lost is the connection alone.
+  void OnNoVerdict(const WorkerId& worker);
   // Takes a call that was not sent yet out of the queue.
   CallPtr Remove(const ActorId& actor, const TaskId& call);
   // A call that was sent is not sent again. Gives where it runs; nil if it is not on its way now.
@@ -102,7 +105,7 @@ class ActorSubmitter {
   void Pump(Actor& actor);
   void FailAll(Actor& actor);
   static Call NextAttempt(const Call& call);
-  void RetryOrFailInFlight(Actor& actor, const ActorId& id);
+  void RetryOrFailInFlight(Actor& actor, const ActorId& id, const char* why);
 
   Transport& transport_;
   std::unordered_map<ActorId, Actor> actors_;

@@ -7,6 +7,12 @@
 #include "core_worker/core_worker_internal.h"
 
 namespace rayc::core_worker {
+namespace {
+
+// The raylet sees the end of a worker at once, so a verdict that takes longer will not come.
+constexpr int64_t kVerdictMs = 5'000;
+
+}  // namespace
 
 Result<CoreWorker::Peer*> CoreWorker::GetPeer(const Address& address) {
   const auto it = peers_.find(address.worker_id);
@@ -87,6 +93,11 @@ void CoreWorker::OnWorkerLost(const WorkerId& worker) {
     });
   }
   actor_submitter_.OnWorkerLost(worker);
+  loop_.RunAfter(kVerdictMs, [this, worker] {
+    const MutexLock lock(mutex_);
+    actor_submitter_.OnNoVerdict(worker);
+    ProcessDeferred();
+  });
   Releases releases;
   references_.RemoveBorrowerEverywhere(worker, &releases);
   Apply(std::move(releases));

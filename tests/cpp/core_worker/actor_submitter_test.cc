@@ -115,6 +115,26 @@ TEST_F(ActorSubmitterTest, LostConnectionWaitsForTheVerdict) {
   EXPECT_EQ(transport_.pushed.size(), 2U) << "what was queued goes to the new incarnation";
 }
 
+// A message that the actor cannot read ends the connection, and not the actor.
+TEST_F(ActorSubmitterTest, LostConnectionToAnActorThatLivesIsMadeAgain) {
+  Update(ActorUpdate::State::kAlive, 1);
+  const auto sent = Submit();
+  const auto again = Submit(true, 1);
+  submitter_.OnWorkerLost(address_.worker_id);
+  const auto queued = Submit();
+  submitter_.OnNoVerdict(WorkerId::FromRandom());
+  EXPECT_TRUE(transport_.failed.empty());
+  submitter_.OnNoVerdict(address_.worker_id);
+  ASSERT_EQ(transport_.failed.size(), 1U);
+  EXPECT_EQ(transport_.failed[0].first, sent);
+  EXPECT_EQ(transport_.failed[0].second.metadata, "d12");
+  ASSERT_EQ(transport_.pushed.size(), 4U);
+  EXPECT_EQ(transport_.pushed[2].second->task_id, again->task_id);
+  EXPECT_EQ(transport_.pushed[3].second, queued);
+  submitter_.OnNoVerdict(address_.worker_id);
+  EXPECT_EQ(transport_.pushed.size(), 4U);
+}
+
 TEST_F(ActorSubmitterTest, CallsWithRetriesAreSentAgainInOrder) {
   Update(ActorUpdate::State::kAlive, 1);
   const auto first = Submit(true, 1);
