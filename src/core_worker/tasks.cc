@@ -10,6 +10,9 @@ namespace {
 // the rest.
 constexpr size_t kInlinedPerTaskMax = 10UL << 20;
 
+// With more of them a message would have more tables than its reader takes.
+constexpr size_t kArgsMax = 500'000;
+
 std::string DescribeDeath(const TaskSpec& spec, Result<const fb::WorkerDeath*> death) {
   std::string text = "the worker process that ran " + spec.name;
   if (!death || !(*death)->known()) {
@@ -125,6 +128,11 @@ Status CoreWorker::SubmitTask(const TaskOptions& options, std::vector<TaskArg> a
 Status CoreWorker::CheckArguments(const std::vector<TaskArg>& args) {
   if (!node_lost_.empty()) {
     return {StatusCode::kDisconnected, "the node's raylet is gone (" + node_lost_ + ")"};
+  }
+  if (args.size() > kArgsMax) {
+    return Status::InvalidArgument("a call takes at most " + std::to_string(kArgsMax) +
+                                   " arguments, and has " + std::to_string(args.size()) +
+                                   ": pass a list of them");
   }
   for (const TaskArg& arg : args) {
     if (arg.IsRef() && !references_.Has(arg.object_id)) {

@@ -70,6 +70,24 @@ def test_wrong_arguments() -> None:
         Actor.remote(other=1)
 
 
+def test_too_many_arguments() -> None:
+    @rayc.remote
+    def count(*values: int) -> int:
+        return len(values)
+
+    @rayc.remote
+    class Counts:
+        def count(self, *values: int) -> int:
+            return len(values)
+
+    counts = Counts.remote()
+    for call in (count.remote, counts.count.remote):
+        assert rayc.get(call(*range(100_000))) == 100_000
+        with pytest.raises(ValueError, match="at most 500000 arguments, and has 500001"):
+            call(*range(500_001))
+        assert rayc.get(call(1)) == 1
+
+
 def test_what_remote_is_applied_to() -> None:
     with pytest.raises(AssertionError):
         rayc.remote()

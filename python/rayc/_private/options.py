@@ -16,6 +16,7 @@ from rayc._private.environment import setting
 
 SMALLEST_AMOUNT = 0.0001  # resources are counted in units of this
 LARGEST_AMOUNT = 1e14
+_RETURNS_MAX = 500_000  # of one call: they travel in one message
 _WHOLE_ABOVE_ONE = ("GPU", "TPU", "NPU", "HPU", "neuron_cores")
 
 Check = Callable[[str, Any], None]
@@ -71,8 +72,8 @@ def _check_num_returns(name: str, value: int | str) -> None:
     if isinstance(value, str):
         if value not in ("streaming", "dynamic"):
             raise ValueError(f"{name} must be a number, 'streaming' or 'dynamic', and is {value!r}")
-    elif value < 0:
-        raise ValueError(f"{name} must not be negative, and is {value!r}")
+    elif not 0 <= value <= _RETURNS_MAX:
+        raise ValueError(f"{name} must be 0 to {_RETURNS_MAX}, and is {value!r}")
 
 
 def _check_backpressure(name: str, value: int) -> None:
@@ -236,7 +237,7 @@ def _check(options: Mapping[str, Any], table: Mapping[str, Option], what: str) -
             none = " or None" if option.optional else ""
             raise TypeError(
                 f"The option {name} must be {option.types_text}{none}, "
-                f"not {value!r} (a {type(value).__qualname__})"
+                f"not {value!r} (of type {type(value).__qualname__})"
             )
     for name, value in options.items():
         check = table[name].check
