@@ -14,6 +14,7 @@ from rayc._raylet import (
     NodeID,
     TaskID,
     current_placement_group,
+    name_of_own_actor,
 )
 from rayc.actor import ActorHandle, current_actor_handle
 
@@ -68,6 +69,11 @@ class RuntimeContext:
         """Return the id of the actor whose method this is; None elsewhere."""
         actor_id = _core("actor").get_current_actor_id()
         return None if actor_id.is_nil() else actor_id.hex()
+
+    def get_actor_name(self) -> str | None:
+        """Return the name of the actor whose method this is; "" if it has none; None elsewhere."""
+        _core("actor")
+        return name_of_own_actor()
 
     def get_placement_group_id(self) -> str | None:
         """Return the id of the placement group that this runs in; None outside of groups."""

@@ -59,6 +59,14 @@ def test_names() -> None:
     assert rayc.get(reader.read.remote(*names)) == ["Reader.read", f"{__name__}.Reader.read"]
 
 
+def test_name_of_the_actor() -> None:
+    assert rayc.get_runtime_context().get_actor_name() is None
+    assert rayc.get(read.remote("get_actor_name")) == [None]
+    unnamed, named = Reader.remote(), Reader.options(name="reader").remote()
+    assert rayc.get(unnamed.read.remote("get_actor_name")) == [""]
+    assert rayc.get(named.read.remote("get_actor_name")) == ["reader"]
+
+
 def test_assigned_resources() -> None:
     assert rayc.get(read.remote("get_assigned_resources")) == [{"CPU": 1.0}]
     assert rayc.get(read.options(num_cpus=0.5).remote("get_assigned_resources")) == [{"CPU": 0.5}]

@@ -27,6 +27,7 @@ cdef CActorId own_actor_id
 cdef dict own_resources = {}
 cdef dict own_instances = {}
 cdef uint32_t own_attempt = 0  # how often it was started before
+cdef str own_actor_name = None
 
 cdef bint job_is_set_up = False
 cdef bytes job_config = None  # until then: it comes with the first task of each caller
@@ -177,6 +178,11 @@ cdef object run(const CTaskExecution& execution, TaskCode code, CTaskResult* res
     return value
 
 
+def name_of_own_actor():
+    """Return the name of the actor that lives in this process: "" if it has none; None: no actor."""
+    return own_actor_name
+
+
 cdef object run_own_code(object function, list args, dict kwargs):
     """Run a task's function, in the main thread: only here it can be interrupted."""
     try:
@@ -233,11 +239,12 @@ cdef tuple load_args(const CTaskExecution& execution):
 
 cdef int create_actor(const CTaskSpec* spec, TaskCode code, list args, dict kwargs) except -2:
     """Make the actor of this process. Returns what wakes its event loop; -1: it has none."""
-    global idle_title, own_actor_id, own_attempt
+    global idle_title, own_actor_id, own_attempt, own_actor_name
     cdef int doorbell_fd = -1
     cls = _load_actor_class(job_id_of(spec.job_id), code.descriptor)
     own_actor_id = spec.creation.value().actor_id
     own_attempt = spec.attempt
+    own_actor_name = to_str(spec.creation.value().name)
     actor_id = actor_id_of(own_actor_id)
     try:
         if spec.creation.value().is_asyncio:
