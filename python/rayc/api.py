@@ -316,7 +316,7 @@ def _make_remote(target: Any, options: dict[str, Any]) -> RemoteFunction | Actor
         raise TypeError(f"{target!r} is remote already; use .options() to change its options")
     raise TypeError(
         f"@rayc.remote is applied to a function or a class, not to {target!r} "
-        f"(a {type(target).__qualname__})"
+        f"(of type {type(target).__qualname__})"
     )
 
 
@@ -484,7 +484,7 @@ def _describe(value: Any) -> str:
     text = repr(value)
     if len(text) > 80:
         text = text[:77] + "..."
-    return f"{text} (a {type(value).__qualname__})"
+    return f"{text} (of type {type(value).__qualname__})"
 
 
 def put(value: T, *, _owner: ActorHandle | None = None) -> ObjectRef[T]:

@@ -178,6 +178,8 @@ class _DualError(RayTaskError):
         arguments: tuple[Any, ...] = ()
         if builtin.__name__.endswith("ExceptionGroup"):  # not there in Python 3.10
             arguments = (cause.message, cause.exceptions)  # type: ignore[attr-defined]
+        elif builtin is MemoryError:  # its own makes no objects of other classes
+            builtin = BaseException
         instance = builtin.__new__(cls, *arguments)
         # Fields of built-in exceptions (errno, filename, start ...) hide the fallback to
         # the cause's attributes below, so they are copied.
@@ -481,8 +483,10 @@ class ActorUnavailableError(RayActorError):
 
     def __init__(self, error_message: str = "", actor_id: Any = None) -> None:
         name = actor_id.hex() if isinstance(actor_id, bytes) else actor_id
-        text = "The actor is unavailable now, and it is unknown whether the call ran."
-        super().__init__(actor_id=name, error_msg=f"{text} {error_message}".rstrip())
+        text = (
+            f": {error_message}" if error_message else ", and it is unknown whether the call ran."
+        )
+        super().__init__(actor_id=name, error_msg=f"The actor is unavailable now{text}")
 
 
 class ActorPlacementGroupRemoved(_MessageError):

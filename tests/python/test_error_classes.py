@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import pickle
 from typing import Any
 
@@ -102,6 +103,21 @@ def test_slots_and_odd_classes() -> None:
     assert isinstance(error, Slotted)
     assert error.extra == 3
     assert isinstance(make_task_error(raised(NoStr()), "f").as_instanceof_cause(), NoStr)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for kind in vars(builtins).values()
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception
+        if not kind.__name__.startswith("Unicode") and not kind.__name__.endswith("Group")
+    ],
+)
+def test_builtin_classes(kind: type[Exception]) -> None:
+    error = make_task_error(raised(kind("x")), "f").as_instanceof_cause()
+    assert isinstance(error, kind)
+    assert isinstance(pickle.loads(pickle.dumps(error)), kind)
 
 
 def test_base_classes_of_the_tree_stay_plain() -> None:
