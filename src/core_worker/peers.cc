@@ -88,7 +88,7 @@ void CoreWorker::OnWorkerLost(const WorkerId& worker) {
       }
       continue;
     }
-    raylet_->GetWorkerDeath(worker, [this, task](Result<const fb::WorkerDeath*> death) {
+    raylet_->GetWorkerDeath(worker, [this, task](const Result<const fb::WorkerDeath*>& death) {
       OnTaskWorkerDied(task, death);
     });
   }
