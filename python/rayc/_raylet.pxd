@@ -63,6 +63,10 @@ cdef class PlacementGroupID(BaseID):
 cdef class ObjectRef(BaseID):
     # The session in which this object holds a local reference; 0: it holds none.
     cdef uint32_t _generation
+    # For wait(): see includes/wait.pxi.
+    cdef uint32_t _wait_call
+    cdef uint32_t _wait_family
+    cdef bint _known_ready
     cdef object __weakref__
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from typing import Any
 
@@ -103,3 +104,29 @@ def test_as_completed_and_map_unordered() -> None:
     assert sorted(as_completed(refs)) == list(range(25))
     assert set(as_completed(refs, yield_obj_refs=True)) == set(refs)
     assert sorted(map_unordered(now, range(150))) == list(range(150))
+
+
+def test_the_same_object_twice_is_refused_whatever_was_waited_for_before() -> None:
+    refs = [rayc.put(i) for i in range(100)]
+    _, rest = rayc.wait(refs)
+    other = pickle.loads(pickle.dumps(rest[5]))  # another reference to the same object
+    with pytest.raises(ValueError, match="twice"):
+        rayc.wait([*rest, rest[7]])
+    with pytest.raises(ValueError, match="twice"):
+        rayc.wait([*rest, other])
+    with pytest.raises(ValueError, match="twice"):
+        rayc.wait([other, *rest])
+    assert rayc.wait([other, *rest[6:]]) == ([other], rest[6:])
+    more = [rayc.put(i) for i in range(3)]
+    assert rayc.wait([*more, *rest], num_returns=4) == ([*more, rest[0]], rest[1:])
+
+
+def test_those_that_are_ready_at_the_end_of_a_long_list_are_found(tmp_path: Any) -> None:
+    gate = tmp_path / "gate"
+    slow = [until.remote(str(gate)) for _ in range(200)]
+    quick = [rayc.put(i) for i in range(3)]
+    ready, rest = rayc.wait([*slow, *quick], num_returns=2, timeout=60)
+    assert (ready, rest) == (quick[:2], [*slow, quick[2]])
+    assert rayc.wait(rest, num_returns=2, timeout=0.01) == ([quick[2]], slow)
+    gate.touch()
+    assert rayc.wait(slow, num_returns=200, timeout=60) == (slow, [])

@@ -260,35 +260,23 @@ cdef class CoreWorker:
         cdef CStatus status
         cdef size_t count = len(refs)
         cdef size_t i
-        cdef list done = []
-        cdef list rest
-        ids.reserve(count)
-        for ref in refs:
-            if type(ref) is not ObjectRef:
-                return None
-            check_ref(<ObjectRef>ref)
-            ids.push_back(IdFrom[CObjectId]((<ObjectRef>ref)._bytes))
-        if HasDuplicates(ids):
-            raise ValueError("wait() takes each reference once, and some are in the list twice")
+        if check_waited(refs) == 0:
+            return None
         declare_task()
-        with nogil:
-            status = core.Wait(ids, num_returns, timeout_ms, &ready)
-        if core.TakePrinted():
-            self._show_logs()
-        check_status(status)
-        if num_returns == 1:
-            # The usual loop pops one at a time: what is left is copied as a whole.
-            rest = refs.copy()
+        if not front_is_ready(core, refs, num_returns) and timeout_ms != 0:
+            refs = refs.copy()  # other threads may change theirs meanwhile
+            ids.reserve(count)
+            for ref in refs:
+                ids.push_back(IdFrom[CObjectId]((<ObjectRef>ref)._bytes))
+            with nogil:
+                status = core.Wait(ids, num_returns, timeout_ms, &ready)
+            check_status(status)
             for i in range(count):
                 if ready[i]:
-                    done.append(rest[i])
-                    del rest[i]
-                    break
-            return done, rest
-        rest = []
-        for i in range(count):
-            (done if ready[i] else rest).append(refs[i])
-        return done, rest
+                    (<ObjectRef>refs[i])._known_ready = True
+        if core.TakePrinted():
+            self._show_logs()
+        return split_waited(refs, num_returns)
 
     # ---- GCS ----
 
