@@ -63,7 +63,8 @@ def test_a_hundred_sessions_leak_nothing(run_driver: Callable[..., str]) -> None
         len(os.listdir("/proc/self/task"))
     print(before, after, resident() - memory)
     assert after == before
-    assert resident() - memory < 8 * 2**20
+    if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # which keeps what was freed for a while
+        assert resident() - memory < 8 * 2**20
     """
     )
     assert out
