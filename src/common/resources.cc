@@ -25,8 +25,11 @@ std::string FormatAmount(int64_t amount) {
 }
 
 ResourceSet::ResourceSet(std::map<std::string, int64_t> amounts) {
-  for (auto& [name, amount] : amounts) {
-    Set(name, amount);
+  while (!amounts.empty()) {
+    auto entry = amounts.extract(amounts.begin());
+    if (entry.mapped() != 0) {
+      amounts_.insert(std::move(entry));
+    }
   }
 }
 
