@@ -27,11 +27,10 @@ from typing import Any
 import engines  # makes rayc.scripts importable
 import numpy as np
 
-from rayc.scripts.benchmark.readings import Reading
+from rayc.scripts.benchmark.readings import PLASMA, Reading
 from rayc.scripts.benchmark.runner import selection
 from rayc.scripts.benchmark.timing import deadline
 
-PLASMA = "plasma"  # the kind of these readings: medians
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 STORE_BYTES = 2 * GIB
 OF_MEMCPY = "of memcpy"

@@ -17,7 +17,14 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "python"))
 
-from rayc.scripts.benchmark.readings import CLUSTER, PAIRED, ROW, Reading, figure  # noqa: E402
+from rayc.scripts.benchmark.readings import (  # noqa: E402
+    CLUSTER,
+    PAIRED,
+    PLASMA,
+    ROW,
+    Reading,
+    figure,
+)
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "benchmarks.md"]
 BLOCK = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
@@ -111,7 +118,7 @@ def summary(engines: dict[str, Any]) -> Iterator[str]:
     yield f"Medians on {own['cpus']} cores, rayc and Ray {engines['ray']['version']} on one"
     yield "machine, by `make bench-ray`; [docs/benchmarks.md](docs/benchmarks.md) has all of them:"
     yield ""
-    cluster, calls = pairs(engines, CLUSTER), pairs(engines, PAIRED)
+    cluster, calls, store = (pairs(engines, kind) for kind in (CLUSTER, PAIRED, PLASMA))
     yield from table(
         ["what a cluster takes", "rayc", "Ray"],
         [[pair[0].name, value(pair[0]), value(pair[1])] for pair in cluster],
@@ -121,6 +128,11 @@ def summary(engines: dict[str, Any]) -> Iterator[str]:
         ["rate, as a ratio to a socket ping-pong", "rayc", "Ray", "rayc / Ray"],
         [[pair[0].name, value(pair[0]), value(pair[1]), ratio(pair)] for pair in calls],
     )
+    yield ""
+    yield from table(
+        ["object store", "rayc", "Ray"],
+        [[pair[0].name, value(pair[0]), value(pair[1])] for pair in store],
+    )
 
 
 BLOCKS = {
@@ -129,15 +141,24 @@ BLOCKS = {
     "cluster": lambda engines: full_table(pairs(engines, CLUSTER)),
     "paired": paired,
     "rows": lambda engines: full_table(pairs(engines, ROW)),
+    "plasma": lambda engines: full_table(pairs(engines, PLASMA)),
 }
+
+
+def merge(engines: dict[str, Any], others: dict[str, Any]) -> None:
+    for name, entry in others.items():
+        known = engines.setdefault(name, {**entry, "readings": []})
+        known["readings"] += entry["readings"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("json", type=Path, help="of both engines")
+    parser.add_argument("json", type=Path, nargs="+", help="of both engines; one or several")
     parser.add_argument("--note", default="", help="what else is to be known of the machine")
     options = parser.parse_args()
-    engines = {**json.loads(options.json.read_text()), "note": options.note}
+    engines: dict[str, Any] = {"note": options.note}
+    for path in options.json:
+        merge(engines, json.loads(path.read_text()))
     missing = {"rayc", "ray"} - engines.keys()
     if missing:
         sys.exit(f"no readings of {' and '.join(sorted(missing))}: use --engine both")

@@ -1,9 +1,9 @@
 // The memory that objects live in: one memfd per store, mapped by the store's clients. Sparse: a
 // page exists from its first write on. Nothing in it is an address; everything is found by offset.
 //
-// Pages of 2 MiB, where the system makes them: an object is written at the speed of memory from its
-// second use of a place on, and each further process needs one fault per 2 MiB. They are asked for
-// with MADV_COLLAPSE, which works whatever the system's setting for shared memory is (Linux 6.1).
+// Pages are made and mapped ahead of a large write (Prepare), in small pages: on a virtual machine
+// whose host takes free memory back, it is the large free blocks that have to be fetched anew, and
+// to make large pages (MADV_COLLAPSE) was measured to take five times as long as small ones there.
 //
 // Immutable after construction, shared by shared_ptr; the mapping stays until the last holder is
 // gone. The memfd is sealed against changes of its size, so that no process that maps it can make
@@ -40,13 +40,13 @@ class Arena {
   // Of a mapped arena, for an offset that it Holds.
   uint8_t* At(uint64_t offset) const { return base_ + offset; }
 
-  // Of a mapped arena: this process is about to write there. Makes the pages, and maps them, far
-  // more cheaply than faults do; where that was done before it costs 1 us per 2 MiB. Whole chunks
-  // of 2 MiB are treated, so bytes outside the range must not be in anyone's way, nor are they
-  // changed. Not worth its price for less than kPreparedBytesMin.
+  // Of a mapped arena: this process is about to write there. Makes the pages, and maps them, more
+  // cheaply than faults do, a long range in a few threads; where that was done before it costs 1 us
+  // per 2 MiB. Whole chunks of 2 MiB are treated; nothing is changed. Not worth its price for less
+  // than kPreparedBytesMin.
   void Prepare(uint64_t offset, uint64_t bytes) const;
   static constexpr uint64_t kPreparedBytesMin = 1ULL << 20;
-  // The store's: makes the pages of a range, ahead of those who will write. In whole chunks.
+  // The store's: makes the pages of a range, ahead of those who will write.
   Status MakePages(uint64_t offset, uint64_t bytes) const;
   static constexpr uint64_t kChunkBytes = 2ULL << 20;
 
@@ -57,11 +57,9 @@ class Arena {
 
  private:
   Arena(UniqueFd fd, uint64_t bytes, uint8_t* base);
-  enum class ChunkState : uint8_t { kPrepared, kToBeMapped, kToBeMade };
-  ChunkState StateOf(uint64_t chunk) const;  // chunks are named by their offsets
-  void PrepareChunks(ChunkState state, uint64_t begin, uint64_t end) const;
-  void MakeLargePages(uint64_t begin, uint64_t end, uint8_t* base) const;
-  Status Allocate(uint64_t offset, uint64_t bytes) const;
+  // Chunks are named by their offsets.
+  bool IsPrepared(uint64_t chunk) const;
+  void PrepareChunks(uint64_t begin, uint64_t end) const;
 
   const UniqueFd fd_;  // invalid in a mapped arena: the mapping alone holds the memory
   const uint64_t bytes_;

@@ -58,10 +58,10 @@ struct ArenaPopulator::Impl {
 
   const std::shared_ptr<const Arena> arena;
   const Options options;
-  const std::chrono::steady_clock::time_point stock_from;
 
   Mutex mutex;
   std::condition_variable wake;
+  std::chrono::steady_clock::time_point stock_from RAYC_GUARDED_BY(mutex);
   bool ended RAYC_GUARDED_BY(mutex) = false;
   Range made RAYC_GUARDED_BY(mutex);  // the stock: from where memory will be used next
   uint64_t stock_end RAYC_GUARDED_BY(mutex) = 0;
@@ -132,6 +132,9 @@ void ArenaPopulator::KeepAhead(uint64_t offset, uint64_t end) {
   impl_->stock_end = end;
   const Range missing = impl_->stock_missing();
   // Not for every small grant: until a quarter of the stock is used up the thread sleeps.
+  impl_->stock_from =
+      std::max(impl_->stock_from, std::chrono::steady_clock::now() +
+                                      std::chrono::milliseconds(impl_->options.quiet_ms));
   if (!missing.empty() && (made.empty() || missing.end == end ||
                            missing.end - missing.begin >= impl_->options.ahead_bytes / 4)) {
     impl_->stocking = true;

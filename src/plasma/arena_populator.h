@@ -17,8 +17,9 @@
 namespace rayc::plasma {
 
 struct ArenaPopulatorOptions {
-  uint64_t ahead_bytes = 48ULL << 20;
+  uint64_t ahead_bytes = 56ULL << 20;
   int64_t start_delay_ms = 200;  // start-up comes first
+  int64_t quiet_ms = 100;        // since the last grant: who was given memory is writing to it now
 };
 
 class ArenaPopulator {

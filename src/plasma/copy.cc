@@ -1,15 +1,10 @@
 #include "plasma/copy.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstring>
-#include <system_error>
-#include <thread>
+
+#include "plasma/parallel.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -21,8 +16,7 @@ namespace {
 // Below: what is copied may well be read from the caches soon, and fits them.
 constexpr size_t kStreamedBytesMin = 1UL << 20;
 // Below, a further thread costs more to begin and to wait for than it saves.
-constexpr size_t kThreadBytesMin = 16UL << 20;
-constexpr size_t kThreadsMax = 4;
+constexpr size_t kPartBytesMin = 16UL << 20;
 constexpr size_t kLineBytes = 64;
 // Lines of four places, this far from each other, are copied in turn: memory answers four streams
 // better than one (5.6 GB/s with one, 7.3 with four, where memcpy has 6.5 on the same pages).
@@ -79,31 +73,6 @@ void CopyStreamed(uint8_t* to, const uint8_t* from, size_t bytes) { std::memcpy(
 
 #endif
 
-size_t AllowedCpus() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (::sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
-    return 1;  // more CPUs than the set has room for: not worth a set of another size
-  }
-  return static_cast<size_t>(CPU_COUNT(&allowed));
-}
-
-// No signal is handled in a thread of ours: the process' own threads expect them.
-class AllSignalsBlocked {
- public:
-  AllSignalsBlocked() {
-    sigset_t all;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~AllSignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
-  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
-
 }  // namespace
 
 void CopyBytes(void* to, const void* from, size_t bytes) {
@@ -115,38 +84,9 @@ void CopyBytes(void* to, const void* from, size_t bytes) {
   }
   auto* const target = static_cast<uint8_t*>(to);
   const auto* const source = static_cast<const uint8_t*>(from);
-  size_t parts = std::min(bytes / kThreadBytesMin, kThreadsMax);
-  if (parts > 1) {
-    parts = std::min(parts, AllowedCpus());
-  }
-  if (parts <= 1) {
-    CopyStreamed(target, source, bytes);
-    return;
-  }
-
-  // Threads of this copy alone: to begin one takes 10 us, and a forked child misses none.
-  const size_t part_bytes = (bytes / parts + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
-  std::array<std::thread, kThreadsMax> threads;
-  size_t done = part_bytes;
-  {
-    const AllSignalsBlocked blocked;
-    for (size_t part = 1; part < parts; ++part) {
-      const size_t end = part + 1 == parts ? bytes : std::min(bytes, done + part_bytes);
-      try {
-        threads[part] = std::thread(&CopyStreamed, target + done, source + done, end - done);
-      } catch (const std::system_error&) {
-        break;  // the system has no more threads: the rest is this one's
-      }
-      done = end;
-    }
-  }
-  CopyStreamed(target, source, part_bytes);
-  CopyStreamed(target + done, source + done, bytes - done);
-  for (std::thread& thread : threads) {
-    if (thread.joinable()) {
-      thread.join();
-    }
-  }
+  InParts(bytes, kPartBytesMin, kBlockBytes, [target, source](size_t begin, size_t end) {
+    CopyStreamed(target + begin, source + begin, end - begin);
+  });
 }
 
 }  // namespace rayc::plasma

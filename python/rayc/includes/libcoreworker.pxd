@@ -31,6 +31,9 @@ from rayc.includes.unique_ids cimport (
 )
 
 
+cdef extern from "plasma/copy.h" namespace "rayc::plasma" nogil:
+    void CopyBytes(void* to, const void* source, size_t size)
+
 cdef extern from "core_worker/object_format.h" namespace "rayc::core_worker" nogil:
     size_t kInlineBytesMax
     c_bool IsErrorMetadata(const string&)

@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "plasma/copy.h"
+
 namespace rayc::python {
 
 inline constexpr uint32_t kPickleMagic = 0x35504352;  // "RCP5"
@@ -52,9 +54,7 @@ class PickleWriter {
   }
 
   // `to` has room for ComputeSize() bytes, aligned to 64. Needs no GIL: the parts are pinned.
-  // `copy` copies the buffers, as memcpy does.
-  template <typename Copy = decltype(&std::memcpy)>
-  void WriteTo(uint8_t* to, const Copy& copy = &std::memcpy) const {
+  void WriteTo(uint8_t* to) const {
     const PickleHeader header{kPickleMagic, static_cast<uint32_t>(buffers_.size()), pickle_.size()};
     std::memcpy(to, &header, sizeof(header));
     uint8_t* at = to + sizeof(header);
@@ -65,7 +65,7 @@ class PickleWriter {
     std::memcpy(at, pickle_.data(), pickle_.size());
     for (size_t i = 0; i < buffers_.size(); ++i) {
       if (!buffers_[i].empty()) {
-        copy(to + places_[i].offset, buffers_[i].data(), buffers_[i].size());
+        plasma::CopyBytes(to + places_[i].offset, buffers_[i].data(), buffers_[i].size());
       }
     }
   }

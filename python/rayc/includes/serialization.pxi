@@ -62,7 +62,7 @@ cdef class SerializedValue:
         if self._is_pickle:
             self._writer.WriteTo(to)
         else:
-            memcpy(to, self._raw, self.size)
+            CopyBytes(to, self._raw, self.size)
 
 
 cdef SerializedValue serialize(object value):

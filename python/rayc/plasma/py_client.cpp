@@ -248,7 +248,7 @@ py::object PyClient::PutPickled(const py::bytes& pickle, const py::list& buffers
   }
   py::object id = IdOrNew(object_id);
   MakeObject(*client, id.cast<const ObjectId&>(), writer.ComputeSize(), std::string(kPickled),
-             [&](uint8_t* to) { writer.WriteTo(to, CopyBytes); });
+             [&](uint8_t* to) { writer.WriteTo(to); });
   return id;
 }
 

@@ -98,7 +98,7 @@ TEST(ArenaPopulatorTest, DoesNothingUnasked) {
 
 TEST(ArenaPopulatorTest, AStockIsKeptWhereMemoryWillBeUsedNext) {
   const auto arena = MakeArena(64 * kMib);
-  ArenaPopulator populator(arena, {.ahead_bytes = 16 * kMib, .start_delay_ms = 0});
+  ArenaPopulator populator(arena, {.ahead_bytes = 16 * kMib, .start_delay_ms = 0, .quiet_ms = 0});
   populator.KeepAhead(0, 64 * kMib);
   EXPECT_TRUE(Settles(*arena, 16 * kMib));
   populator.KeepAhead(2 * kMib, 64 * kMib);  // not yet worth waking for
@@ -115,7 +115,7 @@ TEST(ArenaPopulatorTest, StartUpComesFirst) {
   populator.KeepAhead(0, 64 * kMib);
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   EXPECT_EQ(arena->ResidentBytes(), 0U);
-  EXPECT_TRUE(Settles(*arena, 48 * kMib));
+  EXPECT_TRUE(Settles(*arena, 56 * kMib));
 }
 
 TEST(ArenaPopulatorTest, WhatWasGivenBackIsNotMade) {
@@ -134,7 +134,7 @@ TEST(ArenaPopulatorTest, WhatWasGivenBackIsNotMade) {
 
 TEST(ArenaPopulatorTest, EndsInTheMiddle) {
   const auto arena = MakeArena(1024 * kMib);
-  ArenaPopulator populator(arena, {.ahead_bytes = 1024 * kMib, .start_delay_ms = 0});
+  ArenaPopulator populator(arena, {.ahead_bytes = 1024 * kMib, .start_delay_ms = 0, .quiet_ms = 0});
   populator.KeepAhead(0, 1024 * kMib);
 }
 

@@ -7,7 +7,7 @@ import statistics
 from typing import Any
 
 UNSTEADY = 3  # between a ping-pong's fastest and slowest pair
-ROW, PAIRED, CLUSTER = "row", "paired", "cluster"  # the kinds
+ROW, PAIRED, CLUSTER, PLASMA = "row", "paired", "cluster", "plasma"  # the kinds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Reading:
     kind : str
         ROW: calls per second, mean of the rounds. PAIRED: ratio to the ping-pong, median of
         the pairs. CLUSTER: what a cluster takes, median of the runs.
+        PLASMA: what the object store does, median of the runs.
     values : list of float
         Of all rounds, pairs or runs; empty if not available.
     per_s, ping_pong_per_s : float
