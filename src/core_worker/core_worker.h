@@ -389,7 +389,7 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   bool housekeeping_ RAYC_GUARDED_BY(mutex_) = false;
   bool housekeeping_needed_ RAYC_GUARDED_BY(mutex_) = false;
 
-  Mutex plasma_mutex_;
+  Mutex plasma_mutex_;  // taken inside mutex_, if both are
   std::shared_ptr<plasma::Client> plasma_ RAYC_GUARDED_BY(plasma_mutex_);
 
   Mutex log_mutex_;

@@ -1,5 +1,6 @@
 // CoreWorker's objects: put, get, wait, and what ownership and borrowing ask of it.
 #include <algorithm>
+#include <span>
 
 #include "core_worker/core_worker_internal.h"
 
@@ -560,6 +561,16 @@ void CoreWorker::Apply(Releases releases) {
 }
 
 void CoreWorker::DeleteFromPlasma(const ObjectId& id) {
+  std::shared_ptr<plasma::Client> connected;
+  {
+    const MutexLock lock(plasma_mutex_);
+    connected = plasma_;
+  }
+  if (connected != nullptr) {
+    connected->DeleteLater(std::span(&id, 1));  // never blocks
+    return;
+  }
+  // Connecting does: elsewhere.
   plasma_deletes_.push_back(id);
   if (plasma_deletes_.size() > 1) {
     return;  // a batch is on its way
