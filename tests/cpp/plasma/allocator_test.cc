@@ -110,7 +110,8 @@ TEST_P(AllocatorHistory, AgreesWithTheModel) {
     at = run->offset + run->bytes;
     for (uint64_t unit = run->offset / 64; unit < at / 64; ++unit) ASSERT_FALSE(taken[unit]);
   }
-  for (const auto& [offset, bytes] : objects) EXPECT_TRUE(allocator.Free(offset, Allocator::RoundUp(bytes)));
+  for (const auto& [offset, bytes] : objects)
+    EXPECT_TRUE(allocator.Free(offset, Allocator::RoundUp(bytes)));
   EXPECT_EQ(allocator.largest_free_run_bytes(), kUnits * 64);
 }
 
