@@ -259,8 +259,8 @@ class CoreWorker final : private TaskSubmitter::Transport, private ActorSubmitte
   void StoreReturn(const ObjectId& id, StoredObject object,
                    const std::vector<ObjectRefInfo>& nested) RAYC_REQUIRES(mutex_);
   void Fetch(const ObjectId& id) RAYC_REQUIRES(mutex_);
-  void OnFetched(const ObjectId& id, Result<const fb::GetObjectReply*> reply);
-  void Apply(Releases releases) RAYC_REQUIRES(mutex_);
+  void OnFetched(const ObjectId& id, const Result<const fb::GetObjectReply*>& reply);
+  void Apply(const Releases& releases) RAYC_REQUIRES(mutex_);
   void DeleteFromPlasma(const ObjectId& id) RAYC_REQUIRES(mutex_);
   void RegisterBorrowed(const std::vector<ObjectRefInfo>& refs, const Address& borrower,
                         const std::function<void()>& when_counted) RAYC_REQUIRES(mutex_);

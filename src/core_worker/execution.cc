@@ -177,7 +177,7 @@ void CoreWorker::SendTaskReply(const std::shared_ptr<const TaskSpec>& spec,
     for (const ObjectId& id : pending->held) {
       references_.RemoveSubmitted(id, &releases);
     }
-    Apply(std::move(releases));
+    Apply(releases);
     HoldHandedBack(std::move(pending->handed_back));
     ProcessDeferred();
   };

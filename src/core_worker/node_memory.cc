@@ -77,7 +77,7 @@ class Asker {
       }
     });
     RunUntil([&] { return answered; });
-    const Status result = status;
+    Status result = status;
     (*channel)->Detach();  // its callback writes to what is here only
     return result;
   }

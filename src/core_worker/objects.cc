@@ -283,7 +283,7 @@ Status CoreWorker::Wait(const std::vector<ObjectId>& ids, size_t num_ready, int6
     }
   }
   BlockCurrentTask();
-  const Status status = Await(waiter->done, timeout_ms);
+  Status status = Await(waiter->done, timeout_ms);
   UnblockCurrentTask();
   const MutexLock lock(mutex_);
   for (const auto& [id, token] : tokens) {
@@ -335,10 +335,10 @@ void CoreWorker::Fetch(const ObjectId& id) {
   }
   fetching_.insert(id);
   (*peer)->client->GetObject(
-      id, [this, id](Result<const fb::GetObjectReply*> reply) { OnFetched(id, reply); });
+      id, [this, id](const Result<const fb::GetObjectReply*>& reply) { OnFetched(id, reply); });
 }
 
-void CoreWorker::OnFetched(const ObjectId& id, Result<const fb::GetObjectReply*> reply) {
+void CoreWorker::OnFetched(const ObjectId& id, const Result<const fb::GetObjectReply*>& reply) {
   const MutexLock lock(mutex_);
   if (fetching_.erase(id) == 0 || !references_.Has(id)) {
     return;
@@ -407,7 +407,7 @@ void CoreWorker::AddLocalRef(const ObjectRefInfo& ref, const ObjectId& source) {
       const MutexLock callback_lock(mutex_);
       Releases releases;
       references_.RemoveSubmitted(source, &releases);
-      Apply(std::move(releases));
+      Apply(releases);
       ProcessDeferred();
     }
   });
@@ -432,7 +432,7 @@ void CoreWorker::RemoveLocalRef(const ObjectId& id) {
   Releases releases;
   references_.RemoveLocal(id, &releases);
   if (!releases.empty()) {
-    Apply(std::move(releases));
+    Apply(releases);
     ProcessDeferred();
   }
 }
@@ -501,7 +501,7 @@ void CoreWorker::HandleAddBorrowers(const rpc::ChannelPtr& channel, const fb::Ad
       // Registered on behalf of a process that has just ended.
       Releases releases;
       references_.RemoveBorrowerEverywhere(borrower.worker_id, &releases);
-      Apply(std::move(releases));
+      Apply(releases);
       ProcessDeferred();
     }
   }
@@ -519,11 +519,11 @@ void CoreWorker::HandleRemoveBorrowers(const fb::RemoveBorrowers& request) {
     references_.RemoveBorrower(ObjectId::FromBytes(ref->object_id()), borrower.worker_id,
                                &releases);
   }
-  Apply(std::move(releases));
+  Apply(releases);
   ProcessDeferred();
 }
 
-void CoreWorker::Apply(Releases releases) {
+void CoreWorker::Apply(const Releases& releases) {
   const auto forget = [this](const ObjectId& id) RAYC_REQUIRES(mutex_) {
     if (memory_store_.IsAwaited(id)) {
       memory_store_.Put(id, {FreedError(id), false, 0});  // nobody waits for ever
@@ -628,7 +628,7 @@ void CoreWorker::HoldHandedBack(std::vector<ObjectId> ids) {
     for (const ObjectId& id : ids) {
       references_.RemoveSubmitted(id, &releases);
     }
-    Apply(std::move(releases));
+    Apply(releases);
     ProcessDeferred();
   });
 }

@@ -100,7 +100,7 @@ void CoreWorker::OnWorkerLost(const WorkerId& worker) {
   });
   Releases releases;
   references_.RemoveBorrowerEverywhere(worker, &releases);
-  Apply(std::move(releases));
+  Apply(releases);
   if (!was_peer) {
     return;  // nothing of its was fetched, or it was dealt with when its other connection ended
   }

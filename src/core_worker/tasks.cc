@@ -570,7 +570,7 @@ void CoreWorker::FinishTask(const TaskId& id) {
   for (const ObjectId& object : held) {
     references_.RemoveSubmitted(object, &releases);
   }
-  Apply(std::move(releases));
+  Apply(releases);
 }
 
 }  // namespace rayc::core_worker

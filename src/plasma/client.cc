@@ -466,7 +466,7 @@ Result<bool> Client::Contains(const ObjectId& id) {
 // ---- deleting, and what the store is asked for -----------------------------------------------
 
 Status Client::Delete(std::span<const ObjectId> ids) {
-  if (const Status usable = session_->CheckAlive(); !usable.ok()) {
+  if (Status usable = session_->CheckAlive(); !usable.ok()) {
     return usable;
   }
   DeleteLater(ids);

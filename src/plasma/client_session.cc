@@ -57,7 +57,7 @@ Status ClientSession::CheckUsable() const {
 }
 
 Status ClientSession::CheckAlive() {
-  if (const Status usable = CheckUsable(); !usable.ok()) {
+  if (Status usable = CheckUsable(); !usable.ok()) {
     return usable;
   }
   // Another thread may be waiting for a reply on it: only the end of the stream counts.

@@ -128,7 +128,7 @@ Result<Frame> ClientSocket::ReceiveFrame() {
 }
 
 Result<Frame> ClientSocket::ReceiveReply(uint64_t request_id) {
-  const auto received = ReceiveFrame();
+  auto received = ReceiveFrame();
   if (!received) {
     return received;
   }

@@ -97,7 +97,8 @@ void SharedBytes<kBytes>::Load(void* to, size_t bytes) const {
 template class SharedBytes<32>;
 template class SharedBytes<Entry::kInlineMetadataBytes>;
 
-struct SharedIndex::Header {
+// Padded so that what changes often shares its line with nothing.
+struct SharedIndex::Header {  // NOLINT(clang-analyzer-optin.performance.Padding)
   uint64_t magic;
   uint32_t entry_capacity;
   uint32_t bucket_count;

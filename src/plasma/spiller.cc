@@ -142,7 +142,7 @@ Status FileWriter::TryNewFile(const SpillFolder& folder,
   if (!fd) {
     return fd.error();
   }
-  const Status status = copier_.Write(extents, fd->get(), 0);
+  Status status = copier_.Write(extents, fd->get(), 0);
   if (!status.ok()) {
     Remove({&folder, file});
     return status;

@@ -50,7 +50,7 @@ Status Store::Start() {
     return listener.error();
   }
   listener_ = std::move(*listener);
-  const Status status = StartMemory();
+  Status status = StartMemory();
   if (!status.ok()) {
     listener_.Reset();
     ::unlink(options_.socket_path.c_str());

@@ -75,7 +75,7 @@ uint64_t UsableBytes() {
     const std::string file = name.empty() ? "/memory.max" : "/memory.limit_in_bytes";
     // The limits of the groups above hold as well.
     for (std::string path = line.substr(path_begin);;) {
-      usable = std::min(usable, ReadLimit(root + path + file));
+      usable = std::min(usable, ReadLimit(std::string(root).append(path).append(file)));
       if (path.empty()) {
         break;
       }

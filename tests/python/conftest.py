@@ -27,6 +27,10 @@ from drivers import (
 
 TEST_TIMEOUT_S = 100
 
+# A shell starts what runs in the background with SIGINT ignored, and Python leaves it so; the tests
+# of Ctrl-C are about programs in the foreground.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 FAILED = pytest.StashKey[bool]()
 
 
