@@ -252,13 +252,13 @@ def test_the_newest_of_several_sessions(
 ) -> None:
     other = start_driver(
         """
-        import sys
+        import time
         import rayc
 
         context = rayc.init(num_cpus=1)
         ref = rayc.put("the other's")
         print("SESSION", context.address_info["session_dir"], ref.hex(), flush=True)
-        sys.stdin.read()
+        time.sleep(1000)
         """
     )
     folder, id_hex = other.read_until("SESSION").split()
