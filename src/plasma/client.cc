@@ -114,7 +114,7 @@ Result<WritableObject> Client::Create(const ObjectId& id, uint64_t data_bytes,
     session_->arena().Prepare((*creation)->offset, data_bytes);
   }
   if (metadata.size() > Entry::kInlineMetadataBytes) {
-    std::memcpy(session_->arena().At((*creation)->offset + ((data_bytes + 7) & ~uint64_t{7})),
+    std::memcpy(session_->arena().At(SharedIndex::MetadataOffset((*creation)->offset, data_bytes)),
                 metadata.data(), metadata.size());
   }
   {
@@ -359,7 +359,8 @@ Result<Client::Found> Client::TryGet(const ObjectId& id, std::optional<ObjectVal
 std::string Client::Metadata(const ObjectRecord& record) const {
   std::string metadata(record.metadata_bytes, '\0');
   if (record.metadata_bytes > Entry::kInlineMetadataBytes) {
-    std::memcpy(metadata.data(), session_->arena().At(SharedIndex::MetadataOffset(record)),
+    std::memcpy(metadata.data(),
+                session_->arena().At(SharedIndex::MetadataOffset(record.offset, record.data_bytes)),
                 metadata.size());
   } else if (!metadata.empty()) {
     session_->index().at(record.ref.entry).metadata.Load(metadata.data(), metadata.size());

@@ -14,10 +14,6 @@ constexpr uint64_t kRegionBytesMin = 64U << 10;
 constexpr uint64_t kRegionsPerStore = 256;  // no client's region is larger than this part of it
 constexpr uint32_t kEntriesPerGrantMax = 4096;
 
-uint64_t ExtentOf(const ObjectRecord& record) {
-  return SharedIndex::ExtentBytes(record.data_bytes, record.metadata_bytes);
-}
-
 }  // namespace
 
 ObjectTable::ObjectTable(std::shared_ptr<SharedIndex> index, uint64_t capacity_bytes, Events events)
@@ -263,7 +259,7 @@ void ObjectTable::FreeGaps(ClientNumber number, const Client& client) {
       continue;
     }
     if (const auto record = Read(entry)) {
-      objects.push_back({record->offset, record->offset + ExtentOf(*record)});
+      objects.push_back({record->offset, record->offset + SharedIndex::ExtentBytes(*record)});
     }
   }
   std::sort(objects.begin(), objects.end(),
@@ -433,7 +429,7 @@ void ObjectTable::FreeEntry(uint32_t entry) {
     }
   }
   if (record.in_arena) {
-    FreeExtent(object->offset, ExtentOf(*object));
+    FreeExtent(object->offset, SharedIndex::ExtentBytes(*object));
   }
   record = EntryRecord();
   index_->at(entry).word.store(EntryWord{EntryState::kFree, 0, object->ref.generation}.Pack(),
@@ -508,7 +504,7 @@ uint64_t ObjectTable::Evict(uint64_t bytes, Evictable which) {
     // A pin may come at any time: it then keeps the memory, not the object.
     if (index_->Kill(record.ref)) {
       dead.push_back(record.ref);
-      killed += ExtentOf(record);
+      killed += SharedIndex::ExtentBytes(record);
     }
   }
   OnDead(dead);
@@ -527,7 +523,7 @@ std::vector<ObjectRecord> ObjectTable::BeginSpill(uint64_t bytes) {
       continue;
     }
     known.busy = true;
-    taken += ExtentOf(record);
+    taken += SharedIndex::ExtentBytes(record);
     if (known.disk.file != 0) {
       const SpillLocation location = known.disk;
       (void)EndSpill(record, &location);
@@ -569,7 +565,7 @@ bool ObjectTable::EndSpill(const ObjectRecord& record, const SpillLocation* loca
   }
   known.in_arena = false;
   spilled_bytes_ += known.disk.bytes;
-  FreeExtent(record.offset, ExtentOf(record));
+  FreeExtent(record.offset, SharedIndex::ExtentBytes(record));
   if (index_->WordOf(entry).state == EntryState::kDead) {
     OnDead(std::vector<EntryRef>{record.ref});
   }

@@ -11,10 +11,6 @@ namespace {
 
 constexpr size_t kDescribedObjectsMax = 8;
 
-uint64_t ExtentOf(const ObjectRecord& record) {
-  return SharedIndex::ExtentBytes(record.data_bytes, record.metadata_bytes);
-}
-
 }  // namespace
 
 void ObjectTable::ForEach(
@@ -143,7 +139,8 @@ std::string ObjectTable::CheckInvariants() const {
     if (!known.in_arena) {
       continue;
     }
-    add(record->offset, ExtentOf(*record), name + " (object " + record->id.Hex() + ")");
+    add(record->offset, SharedIndex::ExtentBytes(*record),
+        name + " (object " + record->id.Hex() + ")");
   }
   if (!wrong.empty()) {
     return wrong;

@@ -138,8 +138,7 @@ bool RoomMaker::StartSpill(uint64_t bytes) {
   std::vector<Spiller::Extent> extents;
   extents.reserve(records.size());
   for (const ObjectRecord& record : records) {
-    extents.push_back(
-        {record.offset, SharedIndex::ExtentBytes(record.data_bytes, record.metadata_bytes)});
+    extents.push_back({record.offset, SharedIndex::ExtentBytes(record)});
   }
   ++spills_under_way_;
   spiller_.Write(std::move(extents), [this, records = std::move(records)](auto locations) {

@@ -187,8 +187,12 @@ class SharedIndex {
 
   // Of the entry while it is `ref`; null if it is not by now, or says what cannot be.
   std::optional<ObjectRecord> Read(uint32_t entry, uint64_t arena_bytes) const;
-  static uint64_t MetadataOffset(const ObjectRecord& record) {
-    return record.offset + ((record.data_bytes + 7) & ~uint64_t{7});
+  static uint64_t ExtentBytes(const ObjectRecord& record) {
+    return ExtentBytes(record.data_bytes, record.metadata_bytes);
+  }
+  // Where metadata lies that is too long for the entry.
+  static uint64_t MetadataOffset(uint64_t offset, uint64_t data_bytes) {
+    return offset + ((data_bytes + 7) & ~uint64_t{7});
   }
 
   void Touch(uint32_t entry) const;  // used now

@@ -37,6 +37,8 @@ class StoreHost {
   std::string socket_path() const { return folder_ + "/plasma"; }
   std::string spill_folder() const { return folder_ + "/spilled"; }
 
+  Store* store() { return store_.get(); }  // null while it is not running
+
   void Start(StoreOptions options) {
     loop_ = std::make_unique<EventLoop>();
     options.socket_path = socket_path();

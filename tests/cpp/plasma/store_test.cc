@@ -24,6 +24,7 @@
 #include "common/logging.h"
 #include "common/unix_socket.h"
 #include "plasma/client.h"
+#include "plasma/store_host.h"
 #include "plasma/wire.h"
 #include "protocol/plasma_generated.h"
 
@@ -39,67 +40,32 @@ class StoreTest : public testing::Test {
   StoreTest() {
     // Many tests make the store warn of clients that misbehave.
     InitLogging("plasma_tests", LogLevel::kError, "");
-    char folder[] = "/tmp/rayc-plasma-test-XXXXXX";
-    folder_ = ::mkdtemp(folder);
-    socket_path_ = folder_ + "/plasma";
   }
 
   ~StoreTest() override {
     StopStore();
     EXPECT_NE(::access(socket_path_.c_str(), F_OK), 0) << "the socket was left behind";
-    ::rmdir(folder_.c_str());
   }
 
   void StartStore(StoreOptions options = {}) {
-    loop_ = std::make_unique<EventLoop>();
-    options.socket_path = socket_path_;
     options.capacity_bytes = kStoreBytes;
-    store_ = std::make_unique<Store>(*loop_, options);
-    const Status status = store_->Start();
-    ASSERT_TRUE(status.ok()) << status;
-    thread_ = std::thread([this] { loop_->Run(); });
+    host_.Start(options);
+    store_ = host_.store();
   }
 
   void StopStore() {
-    if (store_ == nullptr) {
-      return;
+    if (store_ != nullptr) {
+      EXPECT_EQ(host_.CheckInvariants(), "");
+      host_.Stop();
+      store_ = nullptr;
     }
-    OnLoop([&] {
-      EXPECT_EQ(store_->CheckInvariants(), "");
-      store_->Shutdown();
-    });
-    loop_->Stop();
-    thread_.join();
-    store_.reset();
-    loop_.reset();
   }
 
-  void OnLoop(const std::function<void()>& function) {
-    std::promise<void> done;
-    loop_->Post([&] {
-      function();
-      done.set_value();
-    });
-    done.get_future().wait();
-  }
-
+  void OnLoop(const std::function<void()>& function) { host_.OnLoop(function); }
   bool Eventually(const std::function<bool()>& holds_on_loop) {
-    for (int i = 0; i < 2000; ++i) {
-      bool holds = false;
-      OnLoop([&] { holds = holds_on_loop(); });
-      if (holds) {
-        return true;
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return false;
+    return host_.Eventually([&](Store& /*store*/) { return holds_on_loop(); });
   }
-
-  std::shared_ptr<Client> Connect() {
-    auto client = Client::Connect(socket_path_);
-    EXPECT_TRUE(client) << client.error();
-    return client ? *client : nullptr;
-  }
+  std::shared_ptr<Client> Connect() { return host_.Connect(); }
 
   // A child process that connects as soon as the store is there, does `work`, says so, and sleeps.
   // Before StartStore only.
@@ -133,12 +99,10 @@ class StoreTest : public testing::Test {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
   }
 
-  std::string folder_;
-  std::string socket_path_;
+  StoreHost host_;
+  const std::string socket_path_ = host_.socket_path();
+  Store* store_ = nullptr;  // the host's, while it runs
   UniqueFd child_ready_;
-  std::unique_ptr<EventLoop> loop_;
-  std::unique_ptr<Store> store_;
-  std::thread thread_;
 };
 
 ObjectId Put(Client& client, std::string_view bytes, const std::string& metadata = "",
