@@ -60,6 +60,7 @@ Status CoreWorker::Connect() {
   const std::string sockets = options_.session_dir + "/sockets/";
   self_.socket = sockets + "worker-" + self_.worker_id.Hex().substr(0, 16);
   RegisterHandlers();
+  server_.ShareMemory();
   RAYC_RETURN_NOT_OK(server_.Listen(self_.socket));
 
   rpc::ChannelOptions channel_options;

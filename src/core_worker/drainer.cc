@@ -104,7 +104,8 @@ Drainer::Outcome Drainer::WaitUntil(const std::atomic<bool>& done, int64_t timeo
     ++handovers_;
     lock.Unlock();
     draining_thread_.store(std::this_thread::get_id());
-    const EventLoop::Poll poll = loop_.RunOnce(static_cast<int>(left_ms));
+    const EventLoop::Poll poll =
+        loop_.RunOnce(static_cast<int>(left_ms), nullptr, EventLoop::Patience::kLooks);
     draining_thread_.store(std::thread::id());
     lock.Lock();
     holder_ = Holder::kNobody;

@@ -28,6 +28,7 @@ Result<CoreWorker::Peer*> CoreWorker::GetPeer(const Address& address) {
   rpc::ChannelOptions options;
   options.self_id = std::string(self_.worker_id.Binary());
   options.self_component = options_.mode == WorkerMode::kWorker ? "worker" : "driver";
+  options.shares_memory = true;
   options.on_request = [this](const rpc::ChannelPtr& channel, Method method, rpc::Message message,
                               rpc::Responder responder) {
     server_.Dispatch(channel, method, message, std::move(responder));

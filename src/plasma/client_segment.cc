@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "plasma/shared_memory.h"
+#include "common/shared_memory.h"
 #include "plasma/step_point.h"
 
 namespace rayc::plasma {

@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "plasma/shared_memory.h"
+#include "common/shared_memory.h"
 #include "plasma/step_point.h"
 
 namespace rayc::plasma {

@@ -7,10 +7,16 @@
 
 namespace rayc {
 
-inline constexpr uint32_t kProtocolVersion = 2;
+inline constexpr uint32_t kProtocolVersion = 3;
 
 enum class Method : uint16_t {
   kHello = 1,  // Hello -> HelloReply; first on every connection
+  // One way, within the channel: see rpc/ring_link.h.
+  kRingOffer =
+      2,  // from the side that connected; with the descriptors of the rings and its doorbell
+  kRingAccept = 3,  // with the descriptors of its doorbell
+  kRingRefuse = 4,
+  kRingStart = 5,
 
   // to a raylet
   kRegisterClient = 100,

@@ -21,11 +21,28 @@ constexpr size_t kInputBytesMin = 4UL << 10;
 constexpr size_t kInputBytesKept = 256UL << 10;
 // A peer that does not read while we produce this much is broken, not slow.
 constexpr size_t kOutputBytesMax = 2UL << 30;
+// Frames that the connecting side sends before it offers rings: memory is for those who talk.
+constexpr int kFramesBeforeOffer = 8;
+constexpr size_t kFdsMax = 8;
+// What one channel may have in one go, before the others have their turn.
+constexpr size_t kRingBytesPerTurn = 64UL << 10;
 
 Status TooLarge(const Payload& payload) {
   return Status::InvalidArgument("a message of " + std::to_string(payload.size()) +
                                  " bytes is larger than the limit of " +
                                  std::to_string(kFramePayloadBytesMax));
+}
+
+std::vector<int> PassedFds(msghdr& message) {
+  std::vector<int> fds;
+  for (cmsghdr* rights = CMSG_FIRSTHDR(&message); rights != nullptr;
+       rights = CMSG_NXTHDR(&message, rights)) {
+    if (rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {
+      fds.resize((rights->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+      std::memcpy(fds.data(), CMSG_DATA(rights), fds.size() * sizeof(int));
+    }
+  }
+  return fds;
 }
 
 const Payload& EmptyPayload() {
@@ -125,6 +142,10 @@ ChannelPtr Channel::Accept(EventLoop& loop, UniqueFd fd, ChannelOptions options,
 void Channel::Start() {
   const Status status = SetNonBlocking(fd_.get(), true);
   RAYC_CHECK(status.ok()) << status;
+  if (options_.shares_memory && !accepted_) {
+    const MutexLock lock(mutex_);
+    frames_until_offer_ = kFramesBeforeOffer;
+  }
   loop_.AddFd(fd_.get(), EPOLLIN,
               [self = shared_from_this()](uint32_t events) { self->OnEvents(events); });
 }
@@ -183,10 +204,22 @@ void Channel::SendReply(uint64_t request_id, uint16_t method, FrameKind kind,
 }
 
 void Channel::SendFrameLocked(const FrameHeader& header, const uint8_t* payload) {
-  static constexpr uint8_t kZeros[8] = {};
   if (closed_.load()) {
     return;
   }
+  if (writes_ring_ != nullptr) {
+    SendByRingLocked(header, payload);
+    return;
+  }
+  SendBySocketLocked(header, payload);
+  if (frames_until_offer_ > 0 && --frames_until_offer_ == 0) {
+    loop_.Post([self = shared_from_this()] { self->OfferRings(); });
+  }
+}
+
+bool Channel::SendBySocketLocked(const FrameHeader& header, const uint8_t* payload,
+                                 std::span<const int> fds) {
+  static constexpr uint8_t kZeros[8] = {};
   const size_t padding = PaddedPayloadBytes(header.payload_bytes) - header.payload_bytes;
   iovec parts[3] = {{const_cast<FrameHeader*>(&header), sizeof(header)},
                     {const_cast<uint8_t*>(payload), header.payload_bytes},
@@ -197,6 +230,16 @@ void Channel::SendFrameLocked(const FrameHeader& header, const uint8_t* payload)
     msghdr message{};
     message.msg_iov = parts;
     message.msg_iovlen = 3;
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdsMax)] = {};
+    if (!fds.empty()) {
+      message.msg_control = control;
+      message.msg_controllen = CMSG_SPACE(fds.size_bytes());
+      cmsghdr* rights = CMSG_FIRSTHDR(&message);
+      rights->cmsg_level = SOL_SOCKET;
+      rights->cmsg_type = SCM_RIGHTS;
+      rights->cmsg_len = CMSG_LEN(fds.size_bytes());
+      std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
+    }
     ssize_t done = 0;
     do {
       done = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -205,9 +248,12 @@ void Channel::SendFrameLocked(const FrameHeader& header, const uint8_t* payload)
       if (errno != EPIPE && errno != ECONNRESET) {
         FailSoon(Status::FromErrno("send", errno));
       }
-      return;  // Hung up: the loop sees it after what the peer has sent before.
+      return true;  // Hung up: the loop sees it after what the peer has sent before.
     }
     sent = done > 0 ? static_cast<size_t>(done) : 0;
+  }
+  if (!fds.empty() && sent == 0) {
+    return false;  // they go with the first byte
   }
   for (const iovec& part : parts) {
     const size_t skip = std::min(sent, part.iov_len);
@@ -220,6 +266,7 @@ void Channel::SendFrameLocked(const FrameHeader& header, const uint8_t* payload)
   if (output_.size() - output_begin_ > kOutputBytesMax) {
     FailSoon(Status::IOError("the peer does not read what it is sent"));
   }
+  return true;
 }
 
 void Channel::FailSoon(const Status& why) {
@@ -235,7 +282,7 @@ void Channel::Close(const Status& why) {
 
 bool Channel::HasUnsent() {
   const MutexLock lock(mutex_);
-  return !closed_.load() && output_begin_ < output_.size();
+  return !closed_.load() && (output_begin_ < output_.size() || backlog_begin_ < backlog_.size());
 }
 
 void Channel::OnEvents(uint32_t events) {
@@ -279,28 +326,47 @@ void Channel::OnReadable() {
     }
   }
   const size_t room = input_capacity_ - input_end_;
-  ssize_t got = 0;
-  do {
-    got = ::recv(fd_.get(), input_.get() + input_end_, room, MSG_DONTWAIT);
-  } while (got < 0 && errno == EINTR);
-  if (got < 0) {
-    if (errno != EAGAIN && errno != EWOULDBLOCK) {
-      Fail(Status::Disconnected(std::string("connection lost")));
-    }
+  const ssize_t got = Receive(input_.get() + input_end_, room);
+  if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
     return;
   }
-  if (got == 0) {
-    Fail(Status::Disconnected("the peer has closed the connection"));
+  if (got <= 0) {
+    // What the peer has sent before its end is in the ring.
+    if (reads_ring_) {
+      HandleFrames(SIZE_MAX);
+    }
+    Fail(Status::Disconnected(got < 0 ? "connection lost" : "the peer has closed the connection"));
     return;
   }
   input_end_ += static_cast<size_t>(got);
-  const ChannelPtr keep_alive = shared_from_this();
-  handling_ = true;
-  HandleFrames();
-  handling_ = false;
-  if (failed_) {
-    options_.on_request = nullptr;
+  HandleFrames(kRingBytesPerTurn);
+}
+
+ssize_t Channel::Receive(uint8_t* to, size_t room) {
+  ssize_t got = 0;
+  if (!options_.shares_memory) {
+    do {
+      got = ::recv(fd_.get(), to, room, MSG_DONTWAIT);
+    } while (got < 0 && errno == EINTR);
+    return got;
   }
+  iovec part{to, room};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdsMax)];
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  do {
+    got = ::recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got > 0 && message.msg_controllen > 0) {
+    received_fds_.clear();  // those of a message that did not want them
+    for (int fd : PassedFds(message)) {
+      received_fds_.emplace_back(fd);
+    }
+  }
+  return got;
 }
 
 bool Channel::ReserveInput(size_t capacity) {
@@ -318,28 +384,56 @@ bool Channel::ReserveInput(size_t capacity) {
   return true;
 }
 
-void Channel::HandleFrames() {
-  while (input_end_ - input_begin_ >= sizeof(FrameHeader)) {
-    FrameHeader header;
-    std::memcpy(&header, input_.get() + input_begin_, sizeof(header));
-    if (const char* error = FrameHeaderError(header)) {
-      Fail(Status::IOError(std::string("malformed frame: ") + error));
-      return;
-    }
-    const size_t frame_bytes = sizeof(header) + PaddedPayloadBytes(header.payload_bytes);
-    if (input_end_ - input_begin_ < frame_bytes) {
-      if (input_capacity_ - input_begin_ < frame_bytes &&
-          !ReserveInput(std::max(frame_bytes, kInputBytesMin))) {
-        return;
+void Channel::HandleFrames(size_t ring_bytes_max) {
+  const ChannelPtr keep_alive = shared_from_this();
+  const std::shared_ptr<RingLink> keep_mapped = link_;
+  handling_ = true;
+  // The stream is that of the socket, then that of the ring, but for single frames by the socket.
+  while (!closed_.load()) {
+    if (!reads_ring_ || awaits_aside_) {
+      if (!HandleSocketFrame()) {
+        break;
       }
+      awaits_aside_ = false;
+    } else if (!HandleRingFrames(&ring_bytes_max)) {
       break;
     }
-    const Message message{input_.get() + input_begin_ + sizeof(header), header.payload_bytes};
-    if (!HandleFrame(header, message) || closed_.load()) {
-      return;
-    }
-    input_begin_ += frame_bytes;
   }
+  if (!closed_.load()) {
+    CompactInput();
+  }
+  handling_ = false;
+  if (failed_) {
+    options_.on_request = nullptr;
+  }
+}
+
+bool Channel::HandleSocketFrame() {
+  FrameHeader header;
+  if (input_end_ - input_begin_ < sizeof(header)) {
+    return false;
+  }
+  std::memcpy(&header, input_.get() + input_begin_, sizeof(header));
+  if (const char* error = FrameHeaderError(header)) {
+    Fail(Status::IOError(std::string("malformed frame: ") + error));
+    return false;
+  }
+  const size_t frame_bytes = sizeof(header) + PaddedPayloadBytes(header.payload_bytes);
+  if (input_end_ - input_begin_ < frame_bytes) {
+    if (input_capacity_ - input_begin_ < frame_bytes) {
+      ReserveInput(std::max(frame_bytes, kInputBytesMin));
+    }
+    return false;
+  }
+  const Message message{input_.get() + input_begin_ + sizeof(header), header.payload_bytes};
+  if (!HandleFrame(header, message)) {
+    return false;
+  }
+  input_begin_ += frame_bytes;
+  return true;
+}
+
+void Channel::CompactInput() {
   if (input_begin_ == input_end_) {
     input_begin_ = 0;
     input_end_ = 0;
@@ -365,13 +459,16 @@ bool Channel::HandleFrame(const FrameHeader& header, Message message) {
       return true;
     case FrameKind::kRequest:
     case FrameKind::kOneWay: {
+      const auto method = static_cast<Method>(header.method);
+      if (method > Method::kHello && method <= Method::kRingStart) {
+        return HandleRingMessage(method, message);
+      }
       Responder responder;
       if (header.kind == FrameKind::kRequest) {
         responder = Responder(weak_from_this(), header.request_id, header.method);
       }
       if (options_.on_request) {
-        options_.on_request(shared_from_this(), static_cast<Method>(header.method), message,
-                            std::move(responder));
+        options_.on_request(shared_from_this(), method, message, std::move(responder));
       } else {
         responder.Error(Status(StatusCode::kNotImplemented, "this side answers no requests"));
       }
@@ -457,13 +554,20 @@ void Channel::Fail(const Status& why) {
   const ChannelPtr keep_alive = shared_from_this();
   loop_.RemoveFd(fd_.get());
   ::shutdown(fd_.get(), SHUT_RDWR);
+  if (ring_slot_) {
+    loop_.RemoveRing(*ring_slot_);
+  }
   std::unordered_map<uint64_t, ReplyCallback> waiting;
   {
     const MutexLock lock(mutex_);
     waiting.swap(waiting_);
     output_ = std::string();
     output_begin_ = 0;
+    writes_ring_ = nullptr;
+    backlog_ = std::string();
+    backlog_begin_ = 0;
   }
+  link_.reset();
   const Status lost = why.code() == StatusCode::kVersionMismatch
                           ? why
                           : Status::Disconnected(why.ok() ? "closed" : why.message());

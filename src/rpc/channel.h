@@ -1,5 +1,10 @@
 // One connection between two processes: framed requests, replies and one-way messages, either way.
 //
+// It begins on a socket. Where both sides share memory (ChannelOptions), and once the connecting
+// side has sent a few messages, the frames go through rings (rpc/ring_link.h): the caller's own
+// thread writes into the ring, and wakes the peer only if that sleeps. The socket stays for frames
+// that are too large for the ring, in their place in the order, and for the end of the peer.
+//
 // Life: MakeChannel (after connect) or Server (after accept) -> Hello exchanged -> open -> closed,
 // once, for whatever reason: end of file, an error, a malformed frame, Close(). Closing fails every
 // call that waits for its reply with kDisconnected and then runs on_close.
@@ -13,6 +18,8 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,6 +32,7 @@
 #include "protocol/common_generated.h"
 #include "protocol/methods.h"
 #include "rpc/message.h"
+#include "rpc/ring_link.h"
 
 namespace rayc::rpc {
 
@@ -74,6 +82,7 @@ struct ChannelOptions {
   std::string self_component;  // "driver", "worker", "raylet", ...
   RequestHandler on_request;   // may be null: requests are answered with kNotImplemented
   CloseCallback on_close;      // may be null
+  bool shares_memory = false;  // through rings, with a peer that does so, too
 };
 
 class Channel : public std::enable_shared_from_this<Channel> {
@@ -121,6 +130,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   bool closed() const { return closed_.load(); }
   // Whether something was sent that the socket has not taken yet.
   bool HasUnsent();
+  // Whether what is sent now goes through a ring.
+  bool SharesMemory();
   // Loop thread only: closes at once without running on_close or any handler again. For owners that
   // go away before the loop does.
   void Detach();
@@ -136,13 +147,34 @@ class Channel : public std::enable_shared_from_this<Channel> {
   Channel(EventLoop& loop, UniqueFd fd, ChannelOptions options, bool accepted);
   void Start();
   void SendFrameLocked(const FrameHeader& header, const uint8_t* payload) RAYC_REQUIRES(mutex_);
+  // False: not sent, since the descriptors could not go at once.
+  bool SendBySocketLocked(const FrameHeader& header, const uint8_t* payload,
+                          std::span<const int> fds = {}) RAYC_REQUIRES(mutex_);
+  void SendByRingLocked(const FrameHeader& header, const uint8_t* payload) RAYC_REQUIRES(mutex_);
+  bool TryRingLocked(const FrameHeader& header, const uint8_t* payload) RAYC_REQUIRES(mutex_);
+  void FlushBacklogLocked() RAYC_REQUIRES(mutex_);
+  bool SendRingSlotLocked(Method method, uint32_t slot, std::span<const int> fds)
+      RAYC_REQUIRES(mutex_);
   void FailSoon(const Status& why) RAYC_REQUIRES(mutex_);
   void SendReply(uint64_t request_id, uint16_t method, FrameKind kind, const Payload& payload);
   void OnEvents(uint32_t events);
   void OnReadable();
   void OnWritable();
+  ssize_t Receive(uint8_t* to, size_t room);
   bool ReserveInput(size_t capacity);  // false: failed, no memory
-  void HandleFrames();
+  void HandleFrames(size_t ring_bytes_max);
+  bool HandleSocketFrame();  // false: none is complete, or it has failed
+  bool HandleRingFrames(size_t* bytes_left);
+  void CompactInput();
+  void OfferRings();
+  bool HandleRingMessage(Method method, Message message);
+  Status AcceptRings(Message message);
+  Status StartRings(Message message);
+  bool MapOffered(Message message);
+  Status TakeDoorbell(Message message);
+  bool TakeRingSlot();
+  void DropRings();
+  void OnRung(bool is_inspection);
   bool HandleFrame(const FrameHeader& header, Message message);  // false: stop reading
   void HandleReply(const FrameHeader& header, Message message);
   bool HandleHello(const FrameHeader& header, Message message);
@@ -165,12 +197,22 @@ class Channel : public std::enable_shared_from_this<Channel> {
   size_t input_capacity_ = 0;
   size_t input_begin_ = 0;
   size_t input_end_ = 0;
+  std::vector<UniqueFd> received_fds_;  // for the next message of the rings' life
+  std::shared_ptr<RingLink> link_;      // its writer's half under mutex_
+  std::optional<uint32_t> ring_slot_;   // in the loop's doorbell
+  bool reads_ring_ = false;             // the stream of the peer continues there
+  bool awaits_aside_ = false;           // its next frame comes by the socket nevertheless
 
   Mutex mutex_;
   std::unordered_map<uint64_t, ReplyCallback> waiting_ RAYC_GUARDED_BY(mutex_);
   uint64_t next_request_id_ RAYC_GUARDED_BY(mutex_) = 1;
   std::string output_ RAYC_GUARDED_BY(mutex_);  // what the socket did not take yet
   size_t output_begin_ RAYC_GUARDED_BY(mutex_) = 0;
+  RingLink* writes_ring_ RAYC_GUARDED_BY(mutex_) = nullptr;  // link_, once our stream is there
+  std::string backlog_ RAYC_GUARDED_BY(mutex_);  // whole frames that the ring had no room for yet
+  size_t backlog_begin_ RAYC_GUARDED_BY(mutex_) = 0;
+  int frames_until_offer_ RAYC_GUARDED_BY(mutex_) = 0;  // 0: there is nothing to offer
+  bool wrote_since_inspection_ RAYC_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace rayc::rpc

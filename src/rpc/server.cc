@@ -66,6 +66,7 @@ void Server::OnAcceptable() {
     ChannelOptions options;
     options.self_id = self_id_;
     options.self_component = self_component_;
+    options.shares_memory = shares_memory_;
     options.on_request = [this](const ChannelPtr& channel, Method method, Message message,
                                 Responder responder) {
       Dispatch(channel, method, message, std::move(responder));

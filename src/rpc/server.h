@@ -41,6 +41,9 @@ class Server {
   }
   void OnDisconnect(CloseCallback callback) { on_disconnect_ = std::move(callback); }
 
+  // Before Listen: through rings, with clients that do so, too (rpc/channel.h).
+  void ShareMemory() { shares_memory_ = true; }
+
   Status Listen(const std::string& path);
   // Dispatches a request that arrived on another channel of this process (one that it opened).
   void Dispatch(const ChannelPtr& channel, Method method, Message message, Responder responder);
@@ -55,6 +58,7 @@ class Server {
   EventLoop& loop_;
   const std::string self_id_;
   const std::string self_component_;
+  bool shares_memory_ = false;
   std::string path_;
   UniqueFd listener_;
   EventLoop::TimerId accept_timer_ = 0;  // 0: none; see OnAcceptable

@@ -15,10 +15,11 @@
 #include <thread>
 #include <vector>
 
+#include "common/shared_memory.h"
 #include "common/logging.h"
 #include "plasma/client.h"
 #include "plasma/client_socket.h"
-#include "plasma/shared_memory.h"
+
 #include "plasma/store_host.h"
 #include "plasma/test_objects.h"
 

@@ -26,8 +26,8 @@ using rayc::testing::LoopThread;
 using rayc::testing::RawPeer;
 using rayc::testing::TempFolder;
 
-// A server on one thread, its clients on another.
-class ChannelTest : public ::testing::Test {
+// A server on one thread, its clients on another; by the socket alone, and through rings.
+class ChannelTest : public ::testing::TestWithParam<bool> {
  protected:
   ChannelTest() {
     InitLogging("test", LogLevel::kError, "");  // closing broken peers is what is tested
@@ -67,14 +67,22 @@ class ChannelTest : public ::testing::Test {
     InitLogging("test", LogLevel::kWarning, "");
   }
   void SetUp() override {
+    if (GetParam()) {
+      server_.ShareMemory();
+    }
     servers_.Run([this] { ASSERT_TRUE(server_.Listen(path_).ok()); });
   }
 
   ChannelPtr Connect(ChannelOptions options = {}) {
     options.self_id = std::string(28, 'c');
     options.self_component = "tool";
+    options.shares_memory = GetParam();
     auto channel = Channel::Connect(clients_.loop(), path_, std::move(options));
     EXPECT_TRUE(channel);
+    if (GetParam()) {
+      EXPECT_TRUE(
+          Eventually([&] { return !Echo(*channel, "how are you") || (*channel)->SharesMemory(); }));
+    }
     return *channel;
   }
   static fb::KvGetT Get(std::string_view key) {
@@ -122,7 +130,7 @@ class ChannelTest : public ::testing::Test {
   Status last_end_;
 };
 
-TEST_F(ChannelTest, CallsAreAnswered) {
+TEST_P(ChannelTest, CallsAreAnswered) {
   const ChannelPtr channel = Connect();
   EXPECT_EQ(*Echo(channel, "hello"), "hello");
   EXPECT_EQ(*Echo(channel, ""), "");
@@ -133,7 +141,7 @@ TEST_F(ChannelTest, CallsAreAnswered) {
   EXPECT_EQ(channel->peer().id, std::string(28, 's'));
 }
 
-TEST_F(ChannelTest, CallsOfManyThreadsKeepApart) {
+TEST_P(ChannelTest, CallsOfManyThreadsKeepApart) {
   const ChannelPtr channel = Connect();
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
@@ -149,7 +157,7 @@ TEST_F(ChannelTest, CallsOfManyThreadsKeepApart) {
   }
 }
 
-TEST_F(ChannelTest, WhatIsSentFirstIsHandledFirst) {
+TEST_P(ChannelTest, WhatIsSentFirstIsHandledFirst) {
   const ChannelPtr channel = Connect();
   for (int i = 0; i < 3'000; ++i) {
     fb::KvPutT note;
@@ -164,7 +172,7 @@ TEST_F(ChannelTest, WhatIsSentFirstIsHandledFirst) {
   }
 }
 
-TEST_F(ChannelTest, MessagesLargerThanAnySocketBufferArriveWhole) {
+TEST_P(ChannelTest, MessagesLargerThanAnySocketBufferArriveWhole) {
   const ChannelPtr channel = Connect();
   std::string large(40 << 20, '\0');
   for (size_t i = 0; i < large.size(); i += 4096) {
@@ -174,7 +182,7 @@ TEST_F(ChannelTest, MessagesLargerThanAnySocketBufferArriveWhole) {
   EXPECT_EQ(*Echo(channel, "small again"), "small again");
 }
 
-TEST_F(ChannelTest, ManyLargeMessagesAtOnceAreQueued) {
+TEST_P(ChannelTest, ManyLargeMessagesAtOnceAreQueued) {
   const ChannelPtr channel = Connect();
   std::atomic<int> answered{0};
   const std::string text(300'000, 'q');
@@ -189,7 +197,7 @@ TEST_F(ChannelTest, ManyLargeMessagesAtOnceAreQueued) {
   EXPECT_TRUE(Eventually([&] { return answered == 100; }));
 }
 
-TEST_F(ChannelTest, AMessageBeyondTheLimitIsAnErrorOfItsSender) {
+TEST_P(ChannelTest, AMessageBeyondTheLimitIsAnErrorOfItsSender) {
   const ChannelPtr channel = Connect();
   flatbuffers::FlatBufferBuilder builder(kFramePayloadBytesMax + 1024);  // never touched: no pages
   uint8_t* bytes = nullptr;
@@ -201,7 +209,7 @@ TEST_F(ChannelTest, AMessageBeyondTheLimitIsAnErrorOfItsSender) {
   EXPECT_TRUE(Echo(channel, "still open"));
 }
 
-TEST_F(ChannelTest, ErrorsTravelAsStatuses) {
+TEST_P(ChannelTest, ErrorsTravelAsStatuses) {
   const ChannelPtr channel = Connect();
   EXPECT_EQ(CallRaw(channel, Method::kAddJob, Payload::Of(fb::EmptyT())).code(),
             StatusCode::kNotImplemented);
@@ -210,7 +218,7 @@ TEST_F(ChannelTest, ErrorsTravelAsStatuses) {
   EXPECT_TRUE(Echo(channel, "still open"));
 }
 
-TEST_F(ChannelTest, AnAnswerMayComeLaterFromAnotherThread) {
+TEST_P(ChannelTest, AnAnswerMayComeLaterFromAnotherThread) {
   const ChannelPtr channel = Connect();
   std::atomic<bool> answered{false};
   channel->Call(Method::kKvKeys, Payload::Of(fb::EmptyT()), [&](const Result<Message>& reply) {
@@ -229,7 +237,7 @@ TEST_F(ChannelTest, AnAnswerMayComeLaterFromAnotherThread) {
   EXPECT_TRUE(Eventually([&] { return answered.load(); }));
 }
 
-TEST_F(ChannelTest, TheServersSideCallsToo) {
+TEST_P(ChannelTest, TheServersSideCallsToo) {
   ChannelOptions options;
   options.on_request = [](const ChannelPtr& /*channel*/, Method method, Message message,
                           Responder responder) {
@@ -249,7 +257,7 @@ TEST_F(ChannelTest, TheServersSideCallsToo) {
             StatusCode::kNotImplemented);
 }
 
-TEST_F(ChannelTest, ClosingFailsWhatWaitsOnBothSides) {
+TEST_P(ChannelTest, ClosingFailsWhatWaitsOnBothSides) {
   std::atomic<int> closes{0};
   ChannelOptions options;
   options.on_close = [&](const ChannelPtr& /*channel*/, const Status& /*why*/) { ++closes; };
@@ -274,7 +282,7 @@ TEST_F(ChannelTest, ClosingFailsWhatWaitsOnBothSides) {
   EXPECT_EQ(OnServer([this] { return disconnects_; }), 1);
 }
 
-TEST_F(ChannelTest, APeerThatGoesIsNoticed) {
+TEST_P(ChannelTest, APeerThatGoesIsNoticed) {
   const ChannelPtr channel = Connect();
   ASSERT_TRUE(Echo(channel, "x"));
   channel->Close(Status::Ok());
@@ -282,7 +290,7 @@ TEST_F(ChannelTest, APeerThatGoesIsNoticed) {
   EXPECT_EQ(OnServer([this] { return last_end_.code(); }), StatusCode::kDisconnected);
 }
 
-TEST_F(ChannelTest, AReplyBeforeTheEndIsStillReceived) {
+TEST_P(ChannelTest, AReplyBeforeTheEndIsStillReceived) {
   const ChannelPtr channel = Connect();
   ASSERT_TRUE(Echo(channel, "x"));
   std::atomic<int> answered{0};
@@ -301,7 +309,7 @@ TEST_F(ChannelTest, AReplyBeforeTheEndIsStillReceived) {
   EXPECT_TRUE(Eventually([&] { return answered == 20; }));
 }
 
-TEST_F(ChannelTest, AHandlerMayShutItsServerDown) {
+TEST_P(ChannelTest, AHandlerMayShutItsServerDown) {
   servers_.Run([this] {
     server_.Shutdown();
     server_.Handle(Method::kShutdownNode,
@@ -321,14 +329,14 @@ TEST_F(ChannelTest, AHandlerMayShutItsServerDown) {
   EXPECT_FALSE(Channel::Connect(clients_.loop(), path_, {}));
 }
 
-TEST_F(ChannelTest, HelloComesFirst) {
+TEST_P(ChannelTest, HelloComesFirst) {
   RawPeer peer = RawPeer::ConnectedTo(path_);
   peer.Write(FrameBytes(Method::kKvGet, FrameKind::kRequest, 1, Payload::Of(Get("x"))));
   EXPECT_TRUE(peer.HasClosed());
   EXPECT_EQ(OnServer([this] { return connects_; }), 0);
 }
 
-TEST_F(ChannelTest, AHelloThatWantsNoAnswerIsNone) {
+TEST_P(ChannelTest, AHelloThatWantsNoAnswerIsNone) {
   RawPeer peer = RawPeer::ConnectedTo(path_);
   std::string hello = HelloBytes();
   hello[6] = static_cast<char>(FrameKind::kOneWay);
@@ -336,7 +344,7 @@ TEST_F(ChannelTest, AHelloThatWantsNoAnswerIsNone) {
   EXPECT_TRUE(peer.HasClosed());
 }
 
-TEST_F(ChannelTest, AnotherVersionIsToldAndRefused) {
+TEST_P(ChannelTest, AnotherVersionIsToldAndRefused) {
   RawPeer peer = RawPeer::ConnectedTo(path_);
   peer.Write(HelloBytes(kProtocolVersion + 1) +
              FrameBytes(Method::kKvGet, FrameKind::kRequest, 2, Payload::Of(Get("x"))));
@@ -349,7 +357,7 @@ TEST_F(ChannelTest, AnotherVersionIsToldAndRefused) {
   EXPECT_TRUE(peer.HasClosed());
 }
 
-TEST_F(ChannelTest, AClientOfAnotherVersionLearnsWhy) {
+TEST_P(ChannelTest, AClientOfAnotherVersionLearnsWhy) {
   const std::string path = folder_.path() + "/other";
   const auto listener = ListenUnix(path);
   ASSERT_TRUE(listener);
@@ -376,7 +384,7 @@ TEST_F(ChannelTest, AClientOfAnotherVersionLearnsWhy) {
   EXPECT_TRUE(Eventually([&] { return closed && code == StatusCode::kVersionMismatch; }));
 }
 
-TEST_F(ChannelTest, AMalformedRequestEndsThatConnectionOnly) {
+TEST_P(ChannelTest, AMalformedRequestEndsThatConnectionOnly) {
   const ChannelPtr other = Connect();
   ASSERT_TRUE(Echo(other, "x"));
   RawPeer peer = RawPeer::ConnectedTo(path_);
@@ -394,7 +402,7 @@ TEST_F(ChannelTest, AMalformedRequestEndsThatConnectionOnly) {
   EXPECT_TRUE(Echo(other, "nothing noticed"));
 }
 
-TEST_F(ChannelTest, RepliesToNothingAreIgnored) {
+TEST_P(ChannelTest, RepliesToNothingAreIgnored) {
   RawPeer peer = RawPeer::ConnectedTo(path_);
   peer.Write(HelloBytes() +
              FrameBytes(Method::kKvGet, FrameKind::kReply, 77, Payload::Of(Get("?"))) +
@@ -406,7 +414,7 @@ TEST_F(ChannelTest, RepliesToNothingAreIgnored) {
   EXPECT_EQ(reply->header.request_id, 2U);
 }
 
-TEST_F(ChannelTest, FramesMayArriveByteByByte) {
+TEST_P(ChannelTest, FramesMayArriveByteByByte) {
   RawPeer peer = RawPeer::ConnectedTo(path_);
   const std::string bytes =
       HelloBytes() + FrameBytes(Method::kKvGet, FrameKind::kRequest, 2, Payload::Of(Get("key")));
@@ -421,6 +429,10 @@ TEST_F(ChannelTest, FramesMayArriveByteByByte) {
   ASSERT_NE(echo, nullptr);
   EXPECT_EQ(BytesView(echo->value()), "key");
 }
+
+INSTANTIATE_TEST_SUITE_P(Transports, ChannelTest, ::testing::Bool(), [](const auto& info) {
+  return info.param ? std::string("Rings") : std::string("Socket");
+});
 
 }  // namespace
 }  // namespace rayc::rpc

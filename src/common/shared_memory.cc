@@ -1,4 +1,4 @@
-#include "plasma/shared_memory.h"
+#include "common/shared_memory.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <utility>
 
-namespace rayc::plasma {
+namespace rayc {
 namespace {
 
 Result<SharedMemory> MapAll(UniqueFd fd, uint64_t bytes) {
@@ -44,11 +44,15 @@ Result<SharedMemory> MapSharedMemory(UniqueFd fd, uint64_t bytes_min) {
   }
   const auto bytes = static_cast<uint64_t>(info.st_size);
   if (bytes < bytes_min) {
-    return Err(Status::Internal("shared memory is smaller than the store says"));
+    return Err(Status::Internal("shared memory is smaller than its maker says"));
+  }
+  const int seals = ::fcntl(fd.get(), F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    return Err(Status::Internal("shared memory that its maker can shrink"));
   }
   return MapAll(std::move(fd), bytes);
 }
 
 void UnmapSharedMemory(uint8_t* base, uint64_t bytes) { ::munmap(base, bytes); }
 
-}  // namespace rayc::plasma
+}  // namespace rayc

@@ -1,4 +1,5 @@
-// A sealed memfd, mapped: how the store and a client share anything but the arena.
+// A sealed memfd, mapped: how two processes share memory (the plasma arena has a file of its own).
+// Its size can never change, so that no peer can make an access of ours fail.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +7,7 @@
 #include "common/status.h"
 #include "common/unique_fd.h"
 
-namespace rayc::plasma {
+namespace rayc {
 
 struct SharedMemory {
   UniqueFd fd;
@@ -16,8 +17,8 @@ struct SharedMemory {
 
 // Sparse, of zeros, of that size for ever.
 Result<SharedMemory> MakeSharedMemory(const char* name, uint64_t bytes);
-// kInternal if it has fewer than bytes_min bytes.
+// kInternal if it has fewer than bytes_min bytes, or could come to have fewer.
 Result<SharedMemory> MapSharedMemory(UniqueFd fd, uint64_t bytes_min);
 void UnmapSharedMemory(uint8_t* base, uint64_t bytes);
 
-}  // namespace rayc::plasma
+}  // namespace rayc
