@@ -15,8 +15,8 @@
 #include <thread>
 #include <vector>
 
-#include "common/shared_memory.h"
 #include "common/logging.h"
+#include "common/shared_memory.h"
 #include "plasma/client.h"
 #include "plasma/client_socket.h"
 
