@@ -117,7 +117,7 @@ void EventLoop::RemoveFd(int fd) {
 // ---- rings ----
 
 Result<uint32_t> EventLoop::AddRing(RingCallback callback) {
-  const MutexLock lock(mutex_);
+  MutexLock lock(mutex_);
   if (doorbell_.load() == nullptr) {
     auto made = Doorbell::Make();
     if (!made) {
@@ -135,6 +135,10 @@ Result<uint32_t> EventLoop::AddRing(RingCallback callback) {
   *at = std::make_shared<RingCallback>(std::move(callback));
   const auto slot = static_cast<uint32_t>(at - rings_.begin());
   ring_words_.store(std::max(ring_words_.load(), slot / 64 + 1));
+  lock.Unlock();
+  if (!OnLoop()) {
+    Wake();  // it may sleep since before there was a doorbell
+  }
   return slot;
 }
 

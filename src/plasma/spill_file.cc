@@ -1,6 +1,7 @@
 #include "plasma/spill_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,9 +33,13 @@ Status WriteAll(int fd, const uint8_t* data, uint64_t bytes, uint64_t offset) {
   return Status::Ok();
 }
 
-Status EndsTooSoon(uint64_t offset, uint64_t bytes) {
-  return Status::IOError("it ends at byte " + std::to_string(offset) + ", " +
-                         std::to_string(bytes) + " bytes too soon");
+// offset, bytes: what was to be read. Where several threads read, each may begin after the end.
+Status EndsTooSoon(int fd, uint64_t offset, uint64_t bytes) {
+  struct stat info {};
+  const uint64_t end =
+      ::fstat(fd, &info) == 0 ? std::min(offset, static_cast<uint64_t>(info.st_size)) : offset;
+  return Status::IOError("it ends at byte " + std::to_string(end) + ", " +
+                         std::to_string(offset + bytes - end) + " bytes too soon");
 }
 
 // The arena's file is in memory: what would be a full disk elsewhere is memory that ran out.
@@ -52,7 +57,7 @@ Status ReadAll(int fd, uint8_t* data, uint64_t bytes, uint64_t offset) {
       return Status::FromErrno("read", errno);
     }
     if (count == 0) {
-      return EndsTooSoon(offset, bytes);
+      return EndsTooSoon(fd, offset, bytes);
     }
     data += count;
     offset += static_cast<uint64_t>(count);
@@ -126,7 +131,7 @@ Status SpillCopier::ReadByPipe(int fd, uint64_t offset, uint64_t bytes, uint64_t
                              : Status::FromErrno("read", errno);
     }
     if (count == 0) {
-      return EndsTooSoon(offset, bytes);
+      return EndsTooSoon(fd, offset, bytes);
     }
     const auto step = static_cast<uint64_t>(count);
     RAYC_RETURN_NOT_OK(EmptyPipe(step, arena_offset));
