@@ -16,7 +16,7 @@ import rayc
 
 REQUEST, ONE_WAY, REPLY, ERROR_REPLY = range(4)
 HELLO = 1
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 METHODS = [HELLO, *range(99, 113), *range(199, 220), *range(299, 312), *range(399, 411), 0, 65535]
 PAYLOAD_BYTES_MAX = 512 << 20
 
