@@ -70,14 +70,11 @@ EventLoop::~EventLoop() {
   std::vector<std::function<void()>> posted;
   std::multimap<int64_t, Timer> timers;
   std::vector<std::shared_ptr<RingCallback>> rings;
-  {
-    const MutexLock lock(mutex_);
-    handlers.swap(handlers_);
-    posted.swap(posted_);
-    timers.swap(timers_);
-    rings.swap(rings_);
-  }
-  delete doorbell_.load();
+  const MutexLock lock(mutex_);
+  handlers.swap(handlers_);
+  posted.swap(posted_);
+  timers.swap(timers_);
+  rings.swap(rings_);
 }
 
 void EventLoop::AddFd(int fd, uint32_t events, FdCallback callback) {
@@ -123,7 +120,8 @@ Result<uint32_t> EventLoop::AddRing(RingCallback callback) {
     if (!made) {
       return Err(made.error());
     }
-    doorbell_.store(made->release());
+    doorbell_owner_ = std::move(*made);
+    doorbell_.store(doorbell_owner_.get());
   }
   auto at = std::find(rings_.begin(), rings_.end(), nullptr);
   if (at == rings_.end()) {

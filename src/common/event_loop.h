@@ -102,8 +102,9 @@ class EventLoop {
   std::atomic<std::thread::id> running_thread_;
 
   // Made with the first ring, and never changed.
-  std::atomic<Doorbell*> doorbell_{nullptr};
-  std::atomic<uint32_t> ring_words_{0};  // of the doorbell, so many are in use
+  std::unique_ptr<Doorbell> doorbell_owner_;
+  std::atomic<Doorbell*> doorbell_{nullptr};  // its
+  std::atomic<uint32_t> ring_words_{0};       // of the doorbell, so many are in use
   // Of the thread that is in RunOnce.
   SpinPolicy spin_policy_;
   int turns_without_epoll_ = 0;

@@ -12,7 +12,6 @@
 namespace rayc {
 namespace {
 
-constexpr size_t kFdsPerMessageMax = 8;
 constexpr int kBacklog = 1024;
 
 // An address for `path`; keeps the folder open while a long path is in use.
@@ -119,23 +118,50 @@ Status SetNonBlocking(int fd, bool non_blocking) {
   return Status::Ok();
 }
 
+void FdControl::Attach(msghdr* message, std::span<const int> fds) {
+  std::memset(bytes_, 0, sizeof(bytes_));
+  message->msg_control = bytes_;
+  message->msg_controllen = CMSG_SPACE(fds.size_bytes());
+  cmsghdr* header = CMSG_FIRSTHDR(message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(fds.size_bytes());
+  std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
+}
+
+void FdControl::Prepare(msghdr* message) {
+  message->msg_control = bytes_;
+  message->msg_controllen = sizeof(bytes_);
+}
+
+std::vector<UniqueFd> FdControl::TakeFrom(const msghdr& message) {
+  std::vector<UniqueFd> fds;
+  for (const cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(const_cast<msghdr*>(&message), const_cast<cmsghdr*>(header))) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) {
+      continue;
+    }
+    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+      fds.emplace_back(fd);
+    }
+  }
+  return fds;
+}
+
 Status SendWithFds(int fd, std::string_view bytes, std::span<const int> fds) {
   if (fds.size() > kFdsPerMessageMax) {
     return Status::InvalidArgument("too many descriptors in one message");
   }
   iovec iov{const_cast<char*>(bytes.data()), bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdsPerMessageMax)] = {};
+  FdControl control;
   msghdr message{};
   message.msg_iov = &iov;
   message.msg_iovlen = 1;
   if (!fds.empty()) {
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(fds.size_bytes());
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(fds.size_bytes());
-    std::memcpy(CMSG_DATA(header), fds.data(), fds.size_bytes());
+    control.Attach(&message, fds);
   }
   while (true) {
     const ssize_t sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
@@ -158,12 +184,11 @@ Result<ReceivedWithFds> ReceiveWithFds(int fd, size_t bytes_max) {
   ReceivedWithFds received;
   received.bytes.resize(bytes_max);
   iovec iov{received.bytes.data(), bytes_max};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdsPerMessageMax)] = {};
+  FdControl control;
   msghdr message{};
   message.msg_iov = &iov;
   message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
+  control.Prepare(&message);
   ssize_t got = 0;
   do {
     got = ::recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
@@ -175,18 +200,7 @@ Result<ReceivedWithFds> ReceiveWithFds(int fd, size_t bytes_max) {
       return Err(Status::FromErrno("recvmsg", errno));
     }
   }
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) {
-      continue;
-    }
-    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int received_fd = -1;
-      std::memcpy(&received_fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      received.fds.emplace_back(received_fd);
-    }
-  }
+  received.fds = FdControl::TakeFrom(message);
   received.bytes.resize(static_cast<size_t>(got));
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
     return Err(Status::IOError("a message was larger than its receiver allows"));

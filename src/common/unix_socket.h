@@ -3,6 +3,7 @@
 // Every descriptor made here is close-on-exec.
 #pragma once
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <span>
@@ -27,7 +28,22 @@ Result<UniqueFd> ConnectUnix(const std::string& path);
 Result<PeerCredentials> GetPeerCredentials(int fd);
 Status SetNonBlocking(int fd, bool non_blocking);
 
-// One message on a SEQPACKET or the first bytes of a STREAM socket, with at most 8 descriptors.
+inline constexpr size_t kFdsPerMessageMax = 8;
+// What a msghdr needs to carry descriptors, either way. Outlives the call that it is used in.
+class FdControl {
+ public:
+  // The message takes these along; at most kFdsPerMessageMax.
+  void Attach(msghdr* message, std::span<const int> fds);
+  // The message has room for those of the peer, which TakeFrom then owns.
+  void Prepare(msghdr* message);
+  static std::vector<UniqueFd> TakeFrom(const msghdr& message);
+
+ private:
+  alignas(cmsghdr) char bytes_[CMSG_SPACE(sizeof(int) * kFdsPerMessageMax)];
+};
+
+// One message on a SEQPACKET or the first bytes of a STREAM socket, with at most
+// kFdsPerMessageMax descriptors.
 Status SendWithFds(int fd, std::string_view bytes, std::span<const int> fds);
 // Blocks. Up to `bytes_max` bytes; empty bytes mean that the peer has closed.
 struct ReceivedWithFds {

@@ -19,11 +19,8 @@ namespace {
 
 constexpr size_t kInputBytesMin = 4UL << 10;
 constexpr size_t kInputBytesKept = 256UL << 10;
-// A peer that does not read while we produce this much is broken, not slow.
-constexpr size_t kOutputBytesMax = 2UL << 30;
 // Frames that the connecting side sends before it offers rings: memory is for those who talk.
 constexpr int kFramesBeforeOffer = 8;
-constexpr size_t kFdsMax = 8;
 // What one channel may have in one go, before the others have their turn.
 constexpr size_t kRingBytesPerTurn = 64UL << 10;
 
@@ -31,18 +28,6 @@ Status TooLarge(const Payload& payload) {
   return Status::InvalidArgument("a message of " + std::to_string(payload.size()) +
                                  " bytes is larger than the limit of " +
                                  std::to_string(kFramePayloadBytesMax));
-}
-
-std::vector<int> PassedFds(msghdr& message) {
-  std::vector<int> fds;
-  for (cmsghdr* rights = CMSG_FIRSTHDR(&message); rights != nullptr;
-       rights = CMSG_NXTHDR(&message, rights)) {
-    if (rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS) {
-      fds.resize((rights->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-      std::memcpy(fds.data(), CMSG_DATA(rights), fds.size() * sizeof(int));
-    }
-  }
-  return fds;
 }
 
 const Payload& EmptyPayload() {
@@ -230,15 +215,9 @@ bool Channel::SendBySocketLocked(const FrameHeader& header, const uint8_t* paylo
     msghdr message{};
     message.msg_iov = parts;
     message.msg_iovlen = 3;
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdsMax)] = {};
+    FdControl control;
     if (!fds.empty()) {
-      message.msg_control = control;
-      message.msg_controllen = CMSG_SPACE(fds.size_bytes());
-      cmsghdr* rights = CMSG_FIRSTHDR(&message);
-      rights->cmsg_level = SOL_SOCKET;
-      rights->cmsg_type = SCM_RIGHTS;
-      rights->cmsg_len = CMSG_LEN(fds.size_bytes());
-      std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
+      control.Attach(&message, fds);
     }
     ssize_t done = 0;
     do {
@@ -263,7 +242,7 @@ bool Channel::SendBySocketLocked(const FrameHeader& header, const uint8_t* paylo
   if (was_idle && output_begin_ < output_.size()) {
     loop_.ModifyFd(fd_.get(), EPOLLIN | EPOLLOUT);
   }
-  if (output_.size() - output_begin_ > kOutputBytesMax) {
+  if (output_.size() - output_begin_ > kUnsentBytesMax) {
     FailSoon(Status::IOError("the peer does not read what it is sent"));
   }
   return true;
@@ -351,20 +330,16 @@ ssize_t Channel::Receive(uint8_t* to, size_t room) {
     return got;
   }
   iovec part{to, room};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kFdsMax)];
+  FdControl control;
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
+  control.Prepare(&message);
   do {
     got = ::recvmsg(fd_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   } while (got < 0 && errno == EINTR);
   if (got > 0 && message.msg_controllen > 0) {
-    received_fds_.clear();  // those of a message that did not want them
-    for (int fd : PassedFds(message)) {
-      received_fds_.emplace_back(fd);
-    }
+    received_fds_ = FdControl::TakeFrom(message);  // instead of those that no message wanted
   }
   return got;
 }

@@ -143,6 +143,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
  private:
   friend class Responder;
   friend class Server;
+  // A peer that does not read while we produce this much is broken, not slow.
+  static constexpr size_t kUnsentBytesMax = 2UL << 30;
 
   Channel(EventLoop& loop, UniqueFd fd, ChannelOptions options, bool accepted);
   void Start();

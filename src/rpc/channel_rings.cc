@@ -8,8 +8,6 @@
 namespace rayc::rpc {
 namespace {
 
-// A peer that does not read while we produce this much is broken, not slow.
-constexpr size_t kBacklogBytesMax = 2UL << 30;
 // Read from a ring at once.
 constexpr size_t kBatchBytes = 16UL << 10;
 // Descriptors of a kRingOffer: the rings, then a doorbell, which is all of a kRingAccept.
@@ -188,7 +186,7 @@ void Channel::SendByRingLocked(const FrameHeader& header, const uint8_t* payload
   backlog_.append(reinterpret_cast<const char*>(&header), sizeof(header));
   backlog_.append(reinterpret_cast<const char*>(payload), header.payload_bytes);
   backlog_.append(PaddedPayloadBytes(header.payload_bytes) - header.payload_bytes, '\0');
-  if (backlog_.size() - backlog_begin_ > kBacklogBytesMax) {
+  if (backlog_.size() - backlog_begin_ > kUnsentBytesMax) {
     FailSoon(Status::IOError("the peer does not read what it is sent"));
     return;
   }
